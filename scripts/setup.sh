@@ -1,0 +1,127 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Prepare this clone: Debian packages (as root) and a virtual environment in .venv.
+#
+#   scripts/setup.sh demo|test [PYTHON]
+#
+# Run by the Makefile. Says each command that changes the system before it runs it, and does
+# nothing at all when everything is there. Without root it says in one line what to install.
+
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+purpose=${1:?usage: scripts/setup.sh demo|test [PYTHON]}
+python=${2:-python3}
+venv=.venv
+missing=()
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# need PACKAGE TEST…: remember PACKAGE when the command TEST… fails.
+need() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+
+# Installs "$@". Server packages start their daemon when they are installed, unless a policy
+# script forbids it; ours is there only while apt runs, and one that is there already is kept.
+apt_install() {
+    local policy=/usr/sbin/policy-rc.d status=0
+    local command=(apt-get install -y --no-install-recommends "$@")
+    echo "+ apt-get update && ${command[*]}"
+    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+    local ours=0
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        ours=1
+    fi
+    { apt-get -q update && "${command[@]}"; } >>build/apt.log 2>&1 </dev/null || status=$?
+    if ((ours)); then rm -f "$policy"; fi
+    if ((status)); then
+        tail -n 5 build/apt.log >&2
+        echo "setup: apt-get failed; its output is in build/apt.log" >&2
+    fi
+    return "$status"
+}
+
+python_has_headers() {
+    "$python" -c 'import pathlib, sys, sysconfig
+sys.exit(not pathlib.Path(sysconfig.get_paths()["include"], "Python.h").exists())'
+}
+
+find_missing() {
+    missing=()
+    need gcc have gcc
+    need libc6-dev test -e /usr/include/stdio.h
+    need libseccomp-dev test -e /usr/include/seccomp.h
+    if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then missing+=(python3-venv); fi
+    if ! python_has_headers; then missing+=(python3-dev); fi
+    required=${#missing[@]}
+    if [[ $purpose == test ]]; then
+        need g++ have g++
+        need clang have clang
+        need gcc-aarch64-linux-gnu have aarch64-linux-gnu-gcc
+        need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
+        need chromium have chromium
+        need groff have groff
+        need man-db have man
+        need procps have ps
+    fi
+}
+
+if ! have "$python"; then
+    echo "setup: $python not found; install Python 3.10 or newer (apt-get install python3)" >&2
+    exit 1
+fi
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+    echo "setup: $python is older than Python 3.10; use make PYTHON=python3.x" >&2
+    exit 1
+fi
+
+# Not an environment's own python, which may be the one that is to be replaced.
+python=$("$python" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))')
+
+mkdir -p build
+tag=$("$python" -c 'import sys; print(sys.implementation.cache_tag, sys.base_prefix)')
+
+# The stamp holds the interpreter: another PYTHON makes another environment.
+stamp=$venv/.setup-$purpose
+if [[ -e $stamp && $(<"$stamp") == "$tag" && $stamp -nt pyproject.toml && $stamp -nt $0 ]]; then
+    exit 0
+fi
+
+find_missing
+if ((${#missing[@]})); then
+    if have apt-get && [[ $(id -u) == 0 ]]; then
+        apt_install "${missing[@]}"
+        find_missing
+        if ((${#missing[@]})); then
+            echo "setup: still missing: ${missing[*]}" >&2
+            ((required == 0)) || exit 1
+        fi
+    elif ((required)); then
+        echo "setup: please install first: sudo apt-get install ${missing[*]}" >&2
+        exit 1
+    else
+        echo "setup: some tests will be skipped; for all: sudo apt-get install ${missing[*]}" >&2
+    fi
+fi
+
+if [[ -e $venv && ! (-e $venv/.python && $(<"$venv/.python") == "$tag") ]]; then
+    echo "setup: making .venv anew for $python"
+    rm -rf "$venv"
+fi
+if [[ ! -e $venv ]]; then
+    "$python" -m venv "$venv"
+    echo "$tag" >"$venv/.python"
+fi
+
+# The build requirements and dependencies of pyproject.toml, without building hotcalls itself.
+echo "setup: installing Python packages for make $purpose into .venv"
+"$venv/bin/python" scripts/requirements.py "$purpose" >"build/requirements-$purpose.txt"
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check \
+    -r "build/requirements-$purpose.txt"
+echo "$tag" >"$stamp"
+if [[ $purpose == test ]]; then echo "$tag" >"$venv/.setup-demo"; fi

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The freestanding core, one behaviour at a time; each TEST() of the C files is a test here.
+
+Compiled with AddressSanitizer and UBSan, because most of it reads and writes by computed offsets,
+and once more as it is shipped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import native
+
+HERE = Path(__file__).resolve().parent
+PROGRAMS = sorted(HERE.glob("*_test.c"))
+CASES = [(path, name) for path in PROGRAMS for name in native.tests_in(path)]
+
+
+@pytest.mark.parametrize(
+    "path, name", CASES, ids=[f"{path.stem}-{name.removeprefix('test_')}" for path, name in CASES]
+)
+def test_c(path: Path, name: str) -> None:
+    native.run([native.build(path.stem, [path], native.ADDRESS), name])
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_c_optimised_passes_too(path: Path) -> None:
+    native.run([native.build(path.stem, [path], ["-O3"])])

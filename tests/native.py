@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiling C test programs, once per content, and running the tests inside them.
+
+A program is named by its sources and flags; what it is built from (its sources, the headers of the
+project and those beside the sources) is hashed, so that nothing is compiled twice and nothing stale
+is run. Tests inside a program are functions ``TEST(test_…)`` of check.h: `tests_in` finds them in
+the source without compiling, so that each is a test of pytest's too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+INCLUDE = ROOT / "include"
+NATIVE = ROOT / "native"
+BUILD = ROOT / "build" / "tests"
+CC = os.environ.get("CC", "gcc")
+
+WARNINGS = [
+    "-std=c11", "-D_GNU_SOURCE=", "-g", "-Wall", "-Wextra", "-Wshadow", "-Wconversion",
+    "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror",
+]  # fmt: skip
+PLAIN = ["-O2"]
+ADDRESS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+#: The fence in responder_sleep orders counters, no data: that TSan ignores fences hides nothing.
+THREAD = ["-O1", "-fsanitize=thread", "-Wno-error=tsan"]
+
+SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "abort_on_error=0:exitcode=99:detect_leaks=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1:exitcode=99",
+    "TSAN_OPTIONS": "halt_on_error=1:exitcode=99:second_deadlock_stack=1",
+}
+
+
+def sources(*patterns: str) -> list[Path]:
+    """Return the files of native/ that match one of `patterns`."""
+    return sorted({path for pattern in patterns for path in NATIVE.glob(pattern)})
+
+
+ENDPOINT = ("endpoint*.c",)
+HOST = ("endpoint*.c", "host_*.c", "sandbox_image.c", "sandbox_error.c")
+LOADER = ("endpoint*.c", "enclave_*.c", "sandbox_*.c")
+
+
+def _fingerprint(files: Sequence[Path], command: Sequence[str]) -> str:
+    digest = hashlib.sha256("\0".join(command).encode())
+    headers = [*INCLUDE.rglob("*.h"), *NATIVE.glob("*.h")]
+    for folder in sorted({path.parent for path in files} - {NATIVE} | {TESTS / "c"}):
+        headers += folder.glob("*.h")
+    for path in sorted({*files, *headers}):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def build(name: str, files: Sequence[Path], flags: Sequence[str] = (), *, link: str = "") -> Path:
+    """Compile `files` into one program (or shared object) and return where it is.
+
+    The file name is `name` in a folder of its own: programs look at their own names.
+    """
+    if shutil.which(CC) is None:
+        pytest.skip(f"no C compiler: {CC} not found")
+    command = [CC, *WARNINGS, *flags, f"-I{INCLUDE}", f"-I{NATIVE}", f"-I{TESTS / 'c'}"]
+    libraries = ["-pthread", *link.split()]
+    target = BUILD / f"{name}-{_fingerprint(files, [*command, *libraries])}" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.exists():
+            return target
+        made = target.with_suffix(".new")
+        done = subprocess.run(
+            [*command, "-o", str(made), *map(str, files), *libraries],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            pytest.fail(f"{name} does not compile:\n{done.stderr}", pytrace=False)
+        made.rename(target)
+    return target
+
+
+def build_loader(flags: Sequence[str] = PLAIN) -> Path:
+    """Compile the program that a process enclave is."""
+    exports = NATIVE / "enclave_exports.list"
+    return build(
+        "hotcalls-enclave",
+        sources(*LOADER),
+        [*flags],
+        link=f"-Wl,--dynamic-list={exports} -ldl -lseccomp",
+    )
+
+
+def build_enclave(path: Path) -> Path:
+    """Compile an enclave that is written by hand, without EDL."""
+    return build(path.stem + ".so", [path], [*PLAIN, "-fPIC", "-shared"])
+
+
+def tests_in(path: Path) -> list[str]:
+    """Return the names of the tests that a C file defines."""
+    return re.findall(r"^TEST\((test_\w+)\)", path.read_text(), re.MULTILINE)
+
+
+def run(
+    command: Sequence[str | Path], *, timeout: float = 60, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program; it has to succeed. Its output is in the failure, and in the result."""
+    variables = {**os.environ, **SANITIZER_OPTIONS, **(environment or {})}
+    done = subprocess.run(
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=variables,
+    )
+    if done.returncode != 0:
+        pytest.fail(
+            f"{Path(command[0]).name} {' '.join(map(str, command[1:]))}: "
+            f"status {done.returncode}\n{done.stdout}{done.stderr}",
+            pytrace=False,
+        )
+    return done
