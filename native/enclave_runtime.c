@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * enclave_runtime.c -- the enclave's endpoint, and what its code may call.
+ *
+ * Enclave side, inside the boundary.
+ */
+#define _GNU_SOURCE
+#include "enclave_runtime.h"
+#include "sandbox.h"
+
+static struct endpoint g_endpoint;
+static __thread enum hc_status g_port_error;
+
+/* The process ends with the host (outlive_nobody), so a waiter never outlives its peer. */
+static bool host_never_lost(void *context)
+{
+    (void)context;
+    return false;
+}
+
+/* Only for the type: the process ends as a whole. */
+static void never_freed(struct endpoint *endpoint)
+{
+    (void)endpoint;
+}
+
+enum hc_status enclave_runtime_init(uint8_t *u_base, const struct hc_geometry *geometry,
+                                    const struct hc_interface *interface, uint32_t responders,
+                                    enum hc_mode mode, uint32_t idle_us, uint32_t spin_us,
+                                    uint32_t take_us)
+{
+    const struct endpoint_options options = {
+        .side = HC_ENCLAVE,
+        .interface = interface,
+        .responders = responders,
+        .mode = mode,
+        .idle_us = idle_us,
+        .spin_us = spin_us,
+        .take_us = take_us,
+        .peer_lost = host_never_lost,
+    };
+    enum hc_status status = endpoint_init(&g_endpoint, u_base, geometry, &options);
+    g_endpoint.on_free = never_freed;
+    return status;
+}
+
+enum hc_status enclave_runtime_start(void)
+{
+    return endpoint_start(&g_endpoint);
+}
+
+struct hc_port *hc_enclave_port(void)
+{
+    return endpoint_port(&g_endpoint, &g_port_error);
+}
+
+enum hc_status hc_enclave_port_error(void)
+{
+    return g_port_error;
+}
+
+enum hc_status hc_enclave_mode(enum hc_mode mode)
+{
+    struct hc_port *port = hc_enclave_port();
+    if (port == NULL)
+        return g_port_error;
+    if (mode > HC_MODE_SWITCH)
+        return HC_ERR_ARGUMENT;
+    port->mode = mode;
+    return HC_OK;
+}
+
+enum hc_status hc_enclave_timeout(uint64_t ns)
+{
+    struct hc_port *port = hc_enclave_port();
+    if (port == NULL)
+        return g_port_error;
+    uint64_t us = ns / 1000u + (ns % 1000u != 0);
+    port->timeout =
+        us > UINT64_MAX / 2u / g_endpoint.cycles_per_us ? 0 : us * g_endpoint.cycles_per_us;
+    return HC_OK;
+}
+
+void *hc_secret_alloc(size_t size)
+{
+    return sandbox_secret_alloc(size);
+}
+
+void hc_secret_free(void *pointer)
+{
+    sandbox_secret_free(pointer);
+}
+
+bool hc_secret_is_hidden(void)
+{
+    return sandbox_secret_status().kind == SANDBOX_SECRET_MEMFD;
+}

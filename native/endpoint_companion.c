@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * endpoint_companion.c -- the threads that make switch calls, and the steward that starts them.
+ *
+ * Either side. A companion serves one slot. It sleeps on the slot's bell, on the core where the
+ * slot's caller runs, so that ringing it and yielding hands over that core: waking another core
+ * costs ten times as much.
+ */
+#define _GNU_SOURCE
+#include "endpoint.h"
+
+#include <sched.h>
+#include <sys/prctl.h>
+
+static uint32_t *bell_of(struct hc_slot *slot, uint32_t **u_cpu)
+{
+    struct hc_slot_control *u_control =
+        hc_u_slot(slot->end->u_base, &slot->end->geometry, slot->index);
+    /* A slot of ours is rung by the other side for its REVERSE lane. */
+    *u_cpu = slot->mine ? &u_control->peer_cpu : &u_control->owner_cpu;
+    return slot->mine ? &u_control->peer_bell : &u_control->owner_bell;
+}
+
+/* Where the caller runs, as a processor + 1, so that zero, of a new region, says nothing. */
+void endpoint_tell_core(void *context, struct hc_port *port)
+{
+    (void)context;
+    int cpu = sched_getcpu();
+    if (cpu >= 0)
+        hc_untrusted_store_u32(port->u_cpu, (uint32_t)cpu + 1u);
+}
+
+/* A companion's own: where it may run at all, and the processor + 1 that it is bound to now. */
+static __thread bool g_is_companion;
+static __thread cpu_set_t g_everywhere;
+static __thread uint32_t g_bound_to;
+
+/* Goes where the caller says that it runs. A lie costs the liar time. */
+static void follow(uint32_t cpu)
+{
+    if (cpu == g_bound_to || cpu == 0 || cpu > CPU_SETSIZE)
+        return;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu - 1u, &set);
+    (void)sched_setaffinity(0, sizeof set, &set);
+    g_bound_to = cpu;
+}
+
+bool endpoint_leave_core(void *context)
+{
+    (void)context;
+    if (!g_is_companion || g_bound_to == 0)
+        return true;
+    cpu_set_t others = g_everywhere;
+    CPU_CLR(g_bound_to - 1u, &others);
+    /* Bound to nothing from here on, so that the next ring brings it back. */
+    g_bound_to = 0;
+    return CPU_COUNT(&others) != 0 && sched_setaffinity(0, sizeof others, &others) == 0;
+}
+
+void *endpoint_companion_main(void *argument)
+{
+    struct endpoint_companion *self = argument;
+    struct endpoint *endpoint = self->endpoint;
+    struct hc_slot *slot = self->slot;
+    struct hc_thread *thread = endpoint_this_thread();
+    struct hc_port *port = slot->mine ? &slot->reverse : &slot->port;
+    struct hc_lane_in *lane = &slot->in[slot->mine ? HC_LANE_REVERSE : HC_LANE_FORWARD];
+    uint32_t *u_cpu;
+    uint32_t *u_bell = bell_of(slot, &u_cpu);
+    (void)prctl(PR_SET_NAME, "hc-companion");
+    g_is_companion = sched_getaffinity(0, sizeof g_everywhere, &g_everywhere) == 0;
+    for (;;) {
+        uint64_t served = 0;
+        /* SYNC: acquire pairs with hc_ring_companion, bell; the post is visible behind it. */
+        uint32_t rung = __atomic_load_n(u_bell, __ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&endpoint->stopping, __ATOMIC_ACQUIRE) != 0)
+            return NULL;
+        follow(hc_untrusted_u32(u_cpu));
+        hc_drain_orphans(thread, slot, &served);
+        while (hc_drain(thread, port, lane, true, &served))
+            ;
+        if (served != 0)
+            (void)__atomic_add_fetch(&endpoint->end.u_board->switched, served, __ATOMIC_RELAXED);
+        endpoint_sleep(NULL, u_bell, rung, 0);
+    }
+}
+
+/* Starts the companions of slots that were rung and have none. */
+static void start_companions(struct endpoint *endpoint)
+{
+    struct hc_end *end = &endpoint->end;
+    for (uint32_t i = 0; i < end->geometry.slot_count; i++) {
+        struct hc_slot *slot = &end->slots[i];
+        uint32_t *u_cpu;
+        if (slot->companion != 0 || hc_untrusted_u32(bell_of(slot, &u_cpu)) == 0)
+            continue;
+        struct endpoint_companion *companion = &endpoint->companions[i];
+        companion->endpoint = endpoint;
+        companion->slot = slot;
+        if (endpoint_thread(&companion->thread, endpoint_companion_main, companion) != 0)
+            return; /* asked again when the caller's slice is over */
+        /* SYNC: release pairs with endpoint_stop, companion; publishes the thread's handle. */
+        __atomic_store_n(&slot->companion, 1u, __ATOMIC_RELEASE);
+        (void)__atomic_add_fetch(&end->u_board->threads, 1u, __ATOMIC_RELAXED);
+    }
+}
+
+void *endpoint_steward_main(void *argument)
+{
+    struct endpoint *endpoint = argument;
+    (void)prctl(PR_SET_NAME, "hc-steward");
+    uint32_t *u_attention = &endpoint->end.u_board->attention;
+    for (;;) {
+        /* SYNC: acquire pairs with hc_ring_companion, attention; the bell is set before it. */
+        uint32_t seen = __atomic_load_n(u_attention, __ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&endpoint->stopping, __ATOMIC_ACQUIRE) != 0)
+            return NULL;
+        start_companions(endpoint);
+        endpoint_sleep(NULL, u_attention, seen, 0);
+    }
+}

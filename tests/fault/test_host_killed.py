@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host that is killed, at any step of a call or of a launch, takes its enclave with it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import native
+
+HERE = Path(__file__).resolve().parent
+STEPS = ["idle", "hot", "switched", "inside", "ocall", "pipelined"]
+#: The enclave polls a pidfd of its host, so it ends as soon as it is scheduled.
+SOON = 1.0
+
+
+def start(step: str) -> subprocess.Popen[str]:
+    program = native.build(
+        "host_victim", [HERE / "host_victim.c", *native.sources(*native.HOST)], native.PLAIN
+    )
+    environment = {
+        **os.environ,
+        "FAULT_IMAGE": str(native.build_enclave(HERE / "fault_enclave.c")),
+        "HOTCALLS_LOADER": str(native.build_loader()),
+    }
+    return subprocess.Popen([program, step], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie that init has not reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def kill(host: subprocess.Popen[str]) -> None:
+    host.kill()
+    host.wait()
+    assert host.returncode == -signal.SIGKILL
+    assert host.stdout is not None
+    host.stdout.close()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_enclave_ends_with_its_killed_host(step: str) -> None:
+    host = start(step)
+    assert host.stdout is not None
+    pid = int(host.stdout.readline())
+    assert alive(pid)
+    kill(host)
+    end = time.monotonic() + SOON
+    while alive(pid):
+        assert time.monotonic() < end, f"the enclave outlives its host, killed while {step}"
+        time.sleep(0.002)
+
+
+def test_host_killed_while_launching_leaves_no_enclave() -> None:
+    """What is left would be found by the fixture that looks after each module."""
+    chance = random.Random(20250105)
+    for _ in range(25):
+        host = start("launching")
+        assert host.stdout is not None
+        assert host.stdout.readline() == "0\n"
+        time.sleep(chance.uniform(0, 0.03))
+        kill(host)
