@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error that a user of hotcalls meets. One hierarchy; each error carries fields.
+
+Host side; nothing here trusts or touches the enclave.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import BrokenExecutor
+
+from hotcalls.edl.diagnostics import EdlError as EdlError
+from hotcalls.failure import HotcallsError as HotcallsError
+
+__all__ = [
+    "CallError",
+    "CallTimeout",
+    "ChannelPoisoned",
+    "EdlError",
+    "EnclaveLost",
+    "ForkedError",
+    "HotcallsError",
+    "InterfaceMismatch",
+    "LaunchError",
+    "LockdownError",
+    "OnewayError",
+    "RemoteError",
+    "error_for",
+]
+
+
+class LaunchError(HotcallsError):
+    """An enclave could not be started.
+
+    Attributes
+    ----------
+    status : str
+        Name of the status, e.g. ``"HC_ERR_OS"``.
+    errno : int
+        Of the step that failed, or 0.
+    """
+
+    def __init__(self, message: str, *, status: str = "HC_ERR_OS", errno: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.errno = errno
+
+
+class LockdownError(LaunchError):
+    """This machine, or how the program was started, does not allow the lock-down."""
+
+
+class InterfaceMismatch(LaunchError):
+    """The enclave was built for another ABI or from another EDL file."""
+
+
+class EnclaveLost(HotcallsError, BrokenExecutor):
+    """The enclave's process has ended, or was closed; launch a new one.
+
+    Attributes
+    ----------
+    signal : int
+        That ended it, or 0.
+    exit_status : int
+        With which it exited, or -1 when it did not or the kernel does not tell.
+    closed : bool
+        It was closed by this program.
+    """
+
+    def __init__(
+        self, message: str, *, signal: int = 0, exit_status: int = -1, closed: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.signal = signal
+        self.exit_status = exit_status
+        self.closed = closed
+
+
+class ForkedError(EnclaveLost):
+    """This is a forked child: the enclave belongs to its parent. Launch one here."""
+
+
+class ChannelPoisoned(HotcallsError):
+    """The enclave broke an invariant of the channel; nothing it says is believed any more."""
+
+
+class CallTimeout(HotcallsError, TimeoutError):
+    """A call was not answered in time. It may still be running.
+
+    Attributes
+    ----------
+    function : str
+        Whose call it was.
+    timeout : float or None
+        Seconds that it was given.
+    """
+
+    def __init__(self, message: str, *, function: str = "", timeout: float | None = None) -> None:
+        super().__init__(message)
+        self.function = function
+        self.timeout = timeout
+
+
+class CallError(HotcallsError):
+    """A call was refused or failed on the way; the enclave is unharmed.
+
+    Attributes
+    ----------
+    status : str
+        Name of the status, e.g. ``"HC_ERR_TOO_LARGE"``.
+    function : str
+        Whose call it was.
+    """
+
+    def __init__(self, message: str, *, status: str, function: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.function = function
+
+
+class OnewayError(CallError):
+    """One-way calls failed since they were last asked for.
+
+    Attributes
+    ----------
+    count : int
+        How many.
+    """
+
+    def __init__(self, message: str, *, status: str, count: int) -> None:
+        super().__init__(message, status=status)
+        self.count = count
+
+
+class RemoteError(HotcallsError):
+    """An exception that was raised on the other side of the boundary.
+
+    Attributes
+    ----------
+    type_name : str
+        Its type over there.
+    remote_traceback : str or None
+        Only with ``debug=True``: a traceback can hold secrets.
+    """
+
+    def __init__(
+        self, message: str, *, type_name: str = "Exception", remote_traceback: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.remote_traceback = remote_traceback
+
+
+def error_for(
+    status: str,
+    text: str,
+    *,
+    function: str = "",
+    errno: int = 0,
+    signal: int = 0,
+    exit_status: int = -1,
+    timeout: float | None = None,
+    launching: bool = False,
+) -> HotcallsError:
+    """Return the exception for a status of the native runtime: the only place that maps them."""
+    where = f"{function}(): {text}" if function else text
+    if status == "HC_ERR_LOCKDOWN":
+        return LockdownError(where, status=status, errno=errno)
+    if status in ("HC_ERR_ABI", "HC_ERR_INTERFACE"):
+        return InterfaceMismatch(where, status=status)
+    if status == "HC_ERR_FORKED":
+        return ForkedError(where)
+    if launching and status != "HC_ERR_ARGUMENT":
+        return LaunchError(where, status=status, errno=errno)
+    if status in ("HC_ERR_PEER_LOST", "HC_ERR_CLOSED"):
+        return EnclaveLost(
+            where, signal=signal, exit_status=exit_status, closed=status == "HC_ERR_CLOSED"
+        )
+    if status == "HC_ERR_POISONED":
+        return ChannelPoisoned(where)
+    if status == "HC_ERR_TIMEOUT":
+        return CallTimeout(where, function=function, timeout=timeout)
+    if status == "HC_ERR_CALLEE":
+        return RemoteError(where)
+    return CallError(where, status=status, function=function)

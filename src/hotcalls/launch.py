@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting an enclave from Python.
+
+Host side, trusted by the enclave until :func:`launch` has returned.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import stat
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hotcalls import _native
+from hotcalls.edl.elf import NotAnEnclaveError, read_interface
+from hotcalls.enclave import Enclave
+from hotcalls.errors import InterfaceMismatch, LaunchError
+
+MODES = ("hot", "switch", "edl")
+
+_warned_root = threading.Event()
+
+
+def loader_path() -> Path:
+    """Where the program ``hotcalls-enclave`` is: ``$HOTCALLS_LOADER``, or in this package."""
+    given = os.environ.get("HOTCALLS_LOADER")
+    return Path(given) if given else Path(__file__).parent / "bin" / "hotcalls-enclave"
+
+
+def launch(
+    path: str | os.PathLike[str],
+    *,
+    ocalls: Mapping[str, Callable[..., Any]] | None = None,
+    mode: str = "hot",
+    responders: int = 1,
+    ocall_responders: int = 1,
+    threads: int = 48,
+    enclave_threads: int = 16,
+    cells: int = 32,
+    window: int = 64 * 1024,
+    shared_size: int = 4 << 20,
+    idle: float | None = None,
+    spin: float | None = None,
+    user: str | int | None = None,
+    log: int | None = None,
+    timeout: float = 10.0,
+    insecure_debug: bool = False,
+    insecure_user_namespace: bool = False,
+) -> Enclave:
+    """Start an enclave and return when it is locked down and serves.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that ``hotcalls build`` made.
+    ocalls : mapping of str to callable
+        What the enclave may call. An ocall without a callable fails inside with
+        ``HC_ERR_CALLEE``.
+    mode : {"hot", "switch", "edl"}
+        How calls are made that do not say: hot; by switch calls; or as each function's
+        ``transition_using_threads`` in the EDL says.
+    responders, ocall_responders : int
+        Threads that spin for calls, inside and outside.
+    threads, enclave_threads : int
+        How many threads of this program, and of the enclave, may call at the same time.
+    cells : int
+        Calls that one thread may have in flight; a power of two from 4 to 64.
+    window : int
+        Bytes that the arguments of a thread's calls may take; larger ones are refused.
+    shared_size : int
+        Bytes of memory for ``user_check`` parameters.
+    idle, spin : float, optional
+        Seconds that a responder spins without work, and a caller for an answer, before it sleeps.
+    user : str or int, optional
+        Run the enclave as this user. Needs privileges, and is the best isolation there is
+        without hardware: no process of this program's user can then touch it.
+    log : int, optional
+        Descriptor that the enclave's output goes to; stderr if not given.
+    timeout : float
+        Seconds that the launch may take; less than an hour.
+    insecure_debug : bool
+        Let debuggers and core dumps at the enclave. Its secrets are then open to this user.
+    insecure_user_namespace : bool
+        Accept a user namespace that is not the initial one, as in a rootless container. Its
+        owner can read the enclave.
+
+    Raises
+    ------
+    LockdownError
+        This machine does not allow what the lock-down needs.
+    InterfaceMismatch
+        The file is not an enclave, or one for another version.
+    LaunchError
+        Anything else that keeps it from starting.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
+    file = Path(path)
+    image = _read(file)
+    try:
+        carried = read_interface(file)
+    except NotAnEnclaveError as error:
+        raise InterfaceMismatch(str(error), status="HC_ERR_INTERFACE") from None
+    interface = carried["interface"]
+    given = dict(ocalls or {})
+    known = [function["name"] for function in interface["ocalls"]]
+    for name in given:
+        if name not in known:
+            raise ValueError(
+                f"ocalls: enclave {interface['name']!r} makes no ocall {name!r}; "
+                f"it makes {', '.join(known) or 'none'}"
+            )
+        if not callable(given[name]):
+            raise TypeError(f"ocalls: {name!r} is not callable, but {type(given[name]).__name__}")
+    uid, gid = _identity(user)
+    _say_what_root_means(uid)
+    return Enclave(
+        interface,
+        bytes.fromhex(carried["digest"]),
+        image,
+        str(loader_path()),
+        given,
+        {
+            "mode": mode,
+            "responders": _count("responders", responders),
+            "ocall_responders": _count("ocall_responders", ocall_responders, least=0),
+            "slots": _count("threads", threads),
+            "enclave_slots": _count("enclave_threads", enclave_threads, least=0),
+            "cells": _count("cells", cells),
+            "window_size": _count("window", window),
+            "shared_size": _count("shared_size", shared_size, least=0),
+            "idle_us": _microseconds("idle", idle),
+            "spin_us": _microseconds("spin", spin),
+            "timeout_ms": max(1, (_microseconds("timeout", timeout) or 0) // 1000),
+            "user": uid,
+            "group": gid,
+            "log_fd": _descriptor(log),
+            "insecure_debug": insecure_debug,
+            "insecure_user_namespace": insecure_user_namespace,
+        },
+    )
+
+
+def _read(file: Path) -> bytes:
+    """The bytes of a regular file; anything else could block, or never end."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise LaunchError(f"{file}: not a regular file", status="HC_ERR_ARGUMENT")
+            with open(descriptor, "rb", closefd=False) as opened:
+                return opened.read()
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise LaunchError(f"{file}: {error.strerror}", errno=error.errno or 0) from None
+
+
+def _descriptor(log: int | None) -> int | None:
+    if log is None:
+        return None
+    if not isinstance(log, int) or isinstance(log, bool):
+        raise TypeError(f"log: expected the number of a descriptor, got {type(log).__name__}")
+    try:
+        os.fstat(log)
+    except (OSError, OverflowError):
+        raise ValueError(f"log: {log} is not an open descriptor") from None
+    return log
+
+
+def _count(name: str, value: int, least: int = 1) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected int, got {type(value).__name__}")
+    if not least <= value < 1 << 31:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+    return value
+
+
+def _microseconds(name: str, seconds: float | None) -> int | None:
+    if seconds is None:
+        return None
+    if not 0 < seconds < 3600:  # NaN is not either
+        raise ValueError(f"{name}: expected seconds, more than 0 and less than 3600, got {seconds}")
+    return max(1, round(seconds * 1e6))
+
+
+def _identity(user: str | int | None) -> tuple[int, int]:
+    """The uid and gid to run as; zeros for those of this process."""
+    if user is None:
+        return 0, 0
+    if not isinstance(user, (int, str)) or isinstance(user, bool):
+        raise TypeError(f"user: expected a name or a uid, got {type(user).__name__}")
+    try:
+        entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
+        uid, gid = entry.pw_uid, entry.pw_gid
+    except (KeyError, OverflowError):
+        if not isinstance(user, int) or not 0 < user < (1 << 32) - 1:
+            raise LaunchError(
+                f"user: there is no user {user!r}", status="HC_ERR_ARGUMENT"
+            ) from None
+        # A uid without an entry, as containers have; its group is the one of the same number.
+        uid = gid = user
+    if uid == 0 or gid == 0:
+        raise LaunchError("user: root is who can read every enclave", status="HC_ERR_ARGUMENT")
+    if os.geteuid() != 0:
+        raise LaunchError(
+            f"user: only a privileged process can run an enclave as {user!r}",
+            status="HC_ERR_OS",
+            errno=errno.EPERM,
+        )
+    return uid, gid
+
+
+def _say_what_root_means(uid: int) -> None:
+    """Warn once: a host that stays privileged can read any enclave, whatever user it has."""
+    if os.geteuid() == 0 and not _warned_root.is_set():
+        _warned_root.set()
+        warnings.warn(
+            "this program runs as root, which can read the memory of any process: the enclave "
+            "is protected from it only once it has dropped its privileges"
+            + ("" if uid else " (and launch(user=…) keeps the user it drops to out as well)"),
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+#: The version of the channel; enclaves are built for one.
+ABI = _native.ABI

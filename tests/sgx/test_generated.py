@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sgx-sdk target without the SDK: every shape of call, and a host that lies.
+
+Trusted and untrusted side are threads of one process over the stand-ins of this folder. Nothing
+here ran in an enclave: what that leaves open is said in docs/from-edger8r.md.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+
+import pytest
+
+import native
+from hotcalls.edl import EdlError, parse_text
+from hotcalls.edl.sgx import emit_sgx
+
+HERE = Path(__file__).resolve().parent
+SOURCES = [HERE / "shapes_test.c", HERE / "trusted.c", HERE / "stand_in.c"]
+TESTS = native.tests_in(SOURCES[0])
+INCLUDES = [f"-I{HERE / 'sdk'}", f"-I{HERE}"]
+NARROW = "-DHC_SGX_INSECURE_NARROW_READS"
+#: What a race could break; the others are one thread at a time.
+RACY = ["test_every_shape_by_hot_calls", "test_many_threads_get_their_own_answers",
+        "test_burst_wakes_a_sleeping_responder"]  # fmt: skip
+SDK_FLAGS = ["-nostdinc", "-ffreestanding", "-fvisibility=hidden", "-fpie", "-fstack-protector"]
+
+
+def build(name: str, generated: Path, *flags: str) -> Path:
+    # native.build does not look at the generated text: its checksum is part of the command.
+    stamp = f"-DSTAMP={zlib.crc32((generated / 'shapes_t.c').read_bytes())}u"
+    stamp += f"{zlib.crc32((generated / 'shapes_u.c').read_bytes())}"
+    return native.build(name, SOURCES, ["-std=gnu11", *flags, stamp, f"-I{generated}", *INCLUDES])
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_sanitized(generated: Path, test: str) -> None:
+    native.run([build("sgx-address", generated, *native.ADDRESS, NARROW), test])
+
+
+def test_as_shipped(generated: Path) -> None:
+    # Each in a process of its own: an enclave takes its channel once.
+    for test in TESTS:
+        native.run([build("sgx-plain", generated, "-O2"), test])
+
+
+def test_without_the_workarounds(generated: Path) -> None:
+    for test in TESTS[:1]:
+        native.run([build("sgx-bare", generated, "-O2", NARROW, "-DHC_SGX_INSECURE_NO_VERW"), test])
+
+
+@pytest.mark.parametrize("test", RACY)
+def test_without_data_races(generated: Path, test: str) -> None:
+    native.run([build("sgx-thread", generated, *native.THREAD), test], timeout=100)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang-14"])
+def test_trusted_side_compiles_with_the_flags_of_the_sdks_samples(
+    generated: Path, compiler: str, tmp_path: Path
+) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    includes = [f"-I{HERE / 'tlibc'}", f"-I{native.INCLUDE}", *INCLUDES]
+    command = [compiler, *native.WARNINGS, *SDK_FLAGS, *includes, "-O2", "-c"]
+    command += [str(generated / "shapes_t.c"), "-o", str(tmp_path / "t.o")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_untrusted_header_is_cpp(generated: Path) -> None:
+    text = '#include "shapes_u.h"\nint main() { shapes_hot_stop(1); }\n'
+    command = ["g++", "-std=c++17", "-Wall", "-Werror", "-fsyntax-only", "-x", "c++", "-",
+               f"-I{generated}", f"-I{native.INCLUDE}", *INCLUDES]  # fmt: skip
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_example_of_the_guide_runs(tmp_path: Path) -> None:
+    guide = (native.ROOT / "docs/from-edger8r.md").read_text()
+    source = tmp_path / "two-threads.c"
+    source.write_text(guide.split("<!-- example: two-threads.c -->\n```c\n")[1].split("```")[0])
+    program = native.build("two-threads", [source], ["-O2"])
+    assert native.run([program]).stdout == "the call was made and answered: 0, 42\n"
+
+
+ROOT = "enclave {{ {} trusted {{ public void f({}); }}; untrusted {{ {} }}; }};"
+
+
+def test_without_hot_functions_nothing_of_hotcalls_is_needed() -> None:
+    files = emit_sgx(parse_text(ROOT.format("", "[in, size=4] int *p", "void o();"), "E.edl"))
+    assert set(files) == {"E_t.h", "E_t.c", "E_u.h", "E_u.c"}
+    assert not any("<hotcalls/" in text or "hc_attach" in text for text in files.values())
+
+
+def test_hot_all_makes_hot_what_can_be() -> None:
+    text = ROOT.format("", "int a", "void o(); void p() allow(f);")
+    files = emit_sgx(parse_text(text, "E.edl"), hot_all=True)
+    assert "[0] = sgx_f" in files["E_t.c"]
+    assert "[0] = E_o" in files["E_u.c"]
+    assert "[1] = E_p" not in files["E_u.c"]
+
+
+def test_command_line_writes_the_target(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from hotcalls.edl.command import edl_command
+
+    edl = tmp_path / "E.edl"
+    edl.write_text(ROOT.format("", "int a[N]", "").replace("int a[N]", "[in] int a[N]"))
+    arguments = [str(edl), "--target", "sgx-sdk", "--out-dir", str(tmp_path), "--trusted"]
+    done = CliRunner().invoke(edl_command, [*arguments, "-D", "N=4", "--hot-all"])
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in tmp_path.glob("E_*")} == {"E_t.h", "E_t.c"}
+    assert "sgx_hc_serve" in (tmp_path / "E_t.c").read_text()
+    assert CliRunner().invoke(edl_command, [*arguments, "-D", "1"]).exit_code == 2
+
+
+def test_generated_text_is_the_same_each_time(generated: Path) -> None:
+    from hotcalls.edl import parse_file
+
+    again = emit_sgx(parse_file(HERE / "shapes.edl"))
+    assert again == {name: (generated / name).read_text() for name in again}
+
+
+@pytest.mark.parametrize(
+    "types, parameters, rule",
+    [
+        ("", "int hc_x", "reserved-name"),
+        ("", "int retval", "reserved-name"),
+        ("", "int eid", "reserved-name"),
+        ("", "int errno", "reserved-name"),
+        ("", "int u_p", "reserved-name"),
+        (
+            "struct d { size_t n; [count=n] int *p; };",
+            "[in] struct d *p",
+            "deep-copy",
+        ),
+    ],
+)
+def test_what_cannot_be_generated_is_refused(types: str, parameters: str, rule: str) -> None:
+    with pytest.raises(EdlError) as caught:
+        emit_sgx(parse_text(ROOT.format(types, parameters, "")))
+    assert {error.rule for error in caught.value.errors} == {rule}
+
+
+@pytest.mark.hardware
+def test_with_the_sdk_in_simulation_mode(generated: Path) -> None:
+    sdk = os.environ.get("SGX_SDK", "")
+    if not sdk:
+        pytest.skip("SGX_SDK is not set: the SGX SDK is not installed")
+    for source, folder in (("shapes_t.c", "tlibc"), ("shapes_u.c", "")):
+        includes = [f"-I{sdk}/include", *([f"-I{sdk}/include/{folder}"] if folder else [])]
+        command = ["gcc", *(SDK_FLAGS if folder else []), *includes, f"-I{native.INCLUDE}",
+                   f"-I{HERE}", "-Wall", "-Wextra", "-Werror", "-c", str(generated / source),
+                   "-o", os.devnull]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
