@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hotcalls bench``. Host side; results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hotcalls.bench import model
+
+_PATH = click.Path(dir_okay=False, path_type=Path)
+_INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _console() -> Console:
+    """Return a console that does not fold the table where there is no terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=170)
+    return console
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """Draw a bar on standard error; on what is no terminal, nothing."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("[bold]hotcalls bench"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(row: str) -> None:
+            bar.update(task, advance=1, description=row)
+
+        yield advance
+
+
+def _run(
+    quick: bool,
+    rows: tuple[str, ...],
+    seed: int | None,
+    worker: Path | None,
+    raw: Path | None,
+    enclave: Path | None,
+) -> model.Result:
+    # Late: numpy takes a while to import, and `hotcalls bench --help` must not need it.
+    import os
+
+    from hotcalls.bench import analysis, machine, measure
+
+    program = worker or measure.worker_path()
+    known = measure.list_rows(program)
+    chosen = measure.select(known, [word for words in rows for word in words.split(",")] or ["*"])
+    seed = secrets.randbits(32) if seed is None else seed
+    plan = measure.quick(seed) if quick else measure.full(seed)
+    cores = machine.choose_cores(sorted(os.sched_getaffinity(0)), machine.quota())
+    click.echo(f"hotcalls bench: seed {seed}, processes' seeds {plan.seeds()}", err=True)
+    with _progress(measure.steps(plan, chosen)) as advance:
+        run = measure.measure(
+            program, plan, chosen, cores.used, enclave or measure.enclave_path(), advance
+        )
+    if raw is not None:
+        measure.save_raw(run, raw)
+    return analysis.analyse(run, cores.complaint)
+
+
+@click.group(
+    "bench",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 measured, 1 failed, 2 wrong usage.",
+)
+@click.option("--quick", is_flag=True, help="Take less than 20 seconds; wider intervals.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option(
+    "-o",
+    "--output",
+    type=_PATH,
+    metavar="FILE",
+    help="Write FILE.json, the page FILE.html and its pictures FILE-*.png. FILE may end in either.",
+)
+@click.option("--raw", type=_PATH, metavar="FILE.npz", help="Write every sample.")
+@click.option(
+    "--rows",
+    multiple=True,
+    metavar="NAME,…",
+    help="Measure only these: rows, groups, or beginnings such as ecall_hot*.",
+)
+@click.option("--seed", type=click.IntRange(0), help="Repeat the order of an earlier run.")
+@click.option("--list", "list_rows", is_flag=True, help="List the rows and leave.")
+@click.option("--worker", type=_INPUT, hidden=True)
+@click.option("--enclave", type=_INPUT, hidden=True)
+@click.pass_context
+def bench_command(
+    ctx: click.Context,
+    quick: bool,
+    as_json: bool,
+    output: Path | None,
+    raw: Path | None,
+    rows: tuple[str, ...],
+    seed: int | None,
+    list_rows: bool,
+    worker: Path | None,
+    enclave: Path | None,
+) -> None:
+    """Measure what each crossing costs on this machine.
+
+    From a function call to a call into a process enclave, hot and by switch: cycles, ratios, and
+    what follows for your program. A process enclave is not SGX: its crossings are compared with
+    the kernel's hand-overs of the same run.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if list_rows:
+        from hotcalls.bench import measure
+
+        for row in measure.list_rows(worker or measure.worker_path()):
+            click.echo(f"{row.name:26} {row.group:8} {row.title}")
+        return
+    if output is not None:
+        from hotcalls.bench import pages
+
+        pages.stem_of(output)  # before minutes of measuring, not after
+    result = _run(quick, rows, seed, worker, raw, enclave)
+    if output is not None:
+        for path in pages.write(result, output):
+            click.echo(f"hotcalls bench: wrote {path}", err=True)
+    if as_json:
+        sys.stdout.buffer.write(model.encode(result))
+    else:
+        from hotcalls.bench import table
+
+        table.show(result, _console())
+
+
+@bench_command.command("compare_to")
+@click.argument("before", type=_INPUT)
+@click.argument("after", type=_INPUT)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def compare_to_command(before: Path, after: Path, as_json: bool) -> None:
+    """Say what changed from result BEFORE to result AFTER, class by class."""
+    import msgspec
+
+    from hotcalls.bench import compare
+
+    found = compare.compare(model.read(before), model.read(after))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        return
+    console = _console()
+    for part in compare.renderables(found):
+        console.print(part)
+
+
+@bench_command.command("best_practices")
+@click.argument("result", type=_INPUT)
+@click.option("-o", "--output", type=_PATH, help="Write to a file instead of standard output.")
+def best_practices_command(result: Path, output: Path | None) -> None:
+    """Write the long form of the advice, in Markdown, from a result."""
+    from hotcalls.bench import practices
+
+    text = practices.render(model.read(result))
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+@bench_command.command("show")
+@click.argument("result", type=_INPUT)
+@click.option("-o", "--output", type=_PATH, metavar="FILE", help="Draw the page and its pictures.")
+def show_command(result: Path, output: Path | None) -> None:
+    """Show a result again: its tables, or with -o its page and pictures."""
+    found = model.read(result)
+    if output is not None:
+        from hotcalls.bench import pages
+
+        for path in pages.write(found, output):
+            click.echo(f"hotcalls bench: wrote {path}", err=True)
+        return
+    from hotcalls.bench import table
+
+    table.show(found, _console())

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A result as tables in the terminal. Host side; drawn from the result alone."""
+
+from __future__ import annotations
+
+import itertools
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hotcalls.bench import advice, words
+from hotcalls.bench.model import CLASSES, HERE, Mark, Placed, Result, Row
+from hotcalls.bench.report import Point
+
+GROUPS = {
+    "call": "calls of a process enclave",
+    "payload": "calls of a process enclave with a payload",
+    "load": "many requesters",
+    "cost": "what it costs to have an enclave",
+    "basic": "calls, traps and exits",
+    "kernel": "hand-over to another process through the kernel, and back",
+    "mailbox": "bare mailboxes between two cores",
+    "memory": "memory",
+}
+
+_STYLES = {"met": "green", "missed": "bold red", "not seen": "yellow"}
+
+
+def _line(result: Result, row: Row, place: str, placed: Placed) -> list[str]:
+    figures = placed.cycles
+    return [
+        row.title,
+        words.place(place),
+        words.count(figures.n),
+        words.cycles(figures.median if row.batch == 1 else figures.p50),
+        words.cycles(figures.p90),
+        words.cycles(figures.p99),
+        words.cycles(figures.p999),
+        words.cycles(figures.max),
+        words.time(result.ns(figures.median)),
+        words.times(placed.ratios.get("syscall")),
+        words.times(placed.ratios.get("switch")),
+        words.cpu(placed),
+    ]
+
+
+def grouped(result: Result) -> list[tuple[str, list[Row]]]:
+    """Return the rows of a result by group, the groups in the order of a reader's interest."""
+    order = list(GROUPS)
+    rows = sorted(
+        result.rows, key=lambda row: order.index(row.group) if row.group in order else len(order)
+    )
+    return [(name, list(some)) for name, some in itertools.groupby(rows, lambda row: row.group)]
+
+
+def _group(result: Result, title: str, rows: list[Row]) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        header_style="dim",
+        pad_edge=False,
+    )
+    table.add_column("cycles")
+    table.add_column("place", no_wrap=True)
+    heads = (
+        "n",
+        "p50",
+        "p90",
+        "p99",
+        "p99.9",
+        "max",
+        "p50 time",
+        "to syscall",
+        "to switch",
+        "CPU s/M",
+    )
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        if row.skipped is not None:
+            table.add_row(row.title, Text(f"skipped: {row.skipped}", style="yellow"))
+        for place in (*CLASSES, HERE):
+            if place in row.classes:
+                table.add_row(*_line(result, row, place, row.classes[place]))
+    return table
+
+
+def _values(title: str, rows: list[Row]) -> Table:
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        show_header=False,
+        pad_edge=False,
+    )
+    for row in rows:
+        for key, value in row.values.items():
+            name, text = words.quantity(key, value.median)
+            spread = ""
+            if value.n > 1:
+                least, most = (words.quantity(key, v)[1] for v in (value.least, value.most))
+                spread = f"{least} … {most}"
+            table.add_row(row.title, name, text, spread)
+    return table
+
+
+def _marks(marks: list[Mark]) -> Table:
+    table = Table(title="marks", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for head in ("mark", "target", "measured", "verdict"):
+        table.add_column(head, header_style="dim")
+    for mark in marks:
+        measured = ", ".join(
+            f"{place} {text or 'not seen'}".removeprefix(f"{HERE} ")
+            for place, text in mark.measured.items()
+        )
+        table.add_row(
+            mark.name, mark.target, measured, Text(mark.verdict, style=_STYLES[mark.verdict])
+        )
+    return table
+
+
+def within_620(result: Result) -> list[str]:
+    """Say which share of the hot calls took no longer than the paper's."""
+    lines = []
+    for name in ("ecall_hot", "ocall_hot"):
+        row = result.row(name)
+        shares = [
+            f"{words.place(place)} {row.classes[place].cycles.within_620:.2%}"
+            for place in CLASSES
+            if row is not None and place in row.classes
+        ]
+        if row is not None and shares:
+            lines.append(
+                f"{row.title}: within 620 cycles, the paper's hot call: {', '.join(shares)}"
+            )
+    return lines
+
+
+def _advice(point: Point) -> Text:
+    text = Text("• ")
+    text.append(point.title + ". ", style="bold")
+    text.append(point.text.replace("`", ""))
+    return text
+
+
+def noise_line(result: Result) -> Text:
+    """Say in one line how quiet the machine was."""
+    noise = result.noise
+    text = Text()
+    if noise.unstable:
+        text.append("unstable: " + "; ".join(noise.complaints), style="bold yellow")
+    else:
+        text.append("quiet", style="green")
+    text.append(
+        f" (fixed loop {noise.spin_before:,.0f} before, {noise.spin_after:,.0f} after; "
+        f"steal {noise.steal:.2%}; {noise.involuntary_per_second:.1f} preemptions/s; "
+        f"load {noise.load:.2f})"
+    )
+    return text
+
+
+def renderables(result: Result) -> list[RenderableType]:
+    """Return what to print, from top to bottom."""
+    machine = result.machine
+    parts: list[RenderableType] = []
+    if result.oversubscribed:
+        parts.append(Text(f"OVERSUBSCRIBED: {result.oversubscribed}", style="bold white on red"))
+    seen = ", ".join(
+        f"{words.place(name)} {result.placement.floor[name]:.0f}" for name in result.seen()
+    )
+    missing = [name for name in CLASSES if name not in result.placement.floor]
+    parts += [
+        Text(
+            f"{machine.processor.model}, {machine.tsc_hz / 1e9:.3f} GHz counter, "
+            f"{machine.kernel}, CPUs {machine.processor.used}"
+            + (", itself a virtual machine" if machine.processor.hypervisor else "")
+        ),
+        noise_line(result),
+        Text(
+            f"empty timer pair {result.timer.overhead:.0f} cycles in steps of {result.timer.step}, "
+            "part of every figure; bare mailbox: "
+            + (seen or "not probed")
+            + (f"; not seen: {', '.join(missing)}" if seen and missing else "")
+        ),
+        Text(
+            f"seed {result.plan.seed}; {result.plan.processes} processes, "
+            f"{result.plan.rounds} rounds, {result.plan.duration_s:.0f} s"
+        ),
+        Text(""),
+    ]
+    for group, rows in grouped(result):
+        timed = [row for row in rows if not row.values]
+        if timed:
+            parts += [_group(result, GROUPS.get(group, group), timed), Text("")]
+        if len(timed) < len(rows):
+            title = GROUPS.get(group, group) if not timed else ""
+            parts += [_values(title, [row for row in rows if row.values]), Text("")]
+    parts += [Text(line) for line in within_620(result)]
+    if any(row.group == "call" for row in result.rows):
+        parts += [Text(""), _marks(result.marks), Text("")]
+    parts += [_advice(point) for point in advice.points(result)]
+    return parts
+
+
+def show(result: Result, console: Console) -> None:
+    """Print `result`."""
+    for part in renderables(result):
+        console.print(part)
