@@ -367,7 +367,12 @@ HC_NOINLINE static int hc_wait_slow(struct hc_port *port, uint64_t n, struct hc_
     }
 
     uint64_t waited = now - wait->start;
-    if (HC_UNLIKELY(progress == HC_PROGRESS_POSTED && waited > bounds->take)) {
+    /*
+     * Inside somebody's wait that somebody takes the call, however late it gets the core. Only if
+     * nobody waits is a companion needed (or if they gave up: then a slice ends, below).
+     */
+    bool waited_for = port->is_nested && !port->running.detached;
+    if (HC_UNLIKELY(progress == HC_PROGRESS_POSTED && waited > bounds->take && !waited_for)) {
         if (word == hc_word(n, HC_WORD_POSTED)) {
             if (!hc_hand_over(u_cell, n))
                 return HC_WAIT_GOES_ON;
@@ -375,11 +380,7 @@ HC_NOINLINE static int hc_wait_slow(struct hc_port *port, uint64_t n, struct hc_
             hc_count(&port->counters.fallen_back, &port->u_counters->fallen_back);
             port->avoid_until = now + bounds->avoid;
         }
-        /*
-         * Inside somebody's wait that somebody takes it, however late it gets the core; only if
-         * nobody waits (or gave up: then the slice below ends) is a companion needed.
-         */
-        if (!wait->rung && (!port->is_nested || port->running.detached)) {
+        if (!wait->rung) {
             wait->switched = wait->rung = true;
             if (end->os.tell_core != NULL)
                 end->os.tell_core(end->os.context, port);

@@ -3,8 +3,8 @@
  * lane.h -- the transitions of a cell's word, and the window allocator of a lane.
  *
  * Every function here is one arrow of the diagram in channel.h, and the only code that touches a
- * word. The model checker reads the table of transitions off this file (HC_TRANSITION comments)
- * and the hostile-peer tests run this code, not a copy of it.
+ * word. HC_TRANSITION names the arrow, from which state to which, and who takes it. The
+ * hostile-peer tests run this code, not a copy of it.
  *
  * Freestanding; used on both sides. The poster's half (struct hc_lane_out) and the acceptor's
  * half (struct hc_lane_in) live in the private memory of their sides.
