@@ -15,7 +15,7 @@
 #include <time.h>
 
 /*
- * The bounds, in microseconds. Measured on a 2-core guest at 2.6 GHz (DESIGN.md, section 7):
+ * The bounds, in microseconds. Measured on a 2-core guest at 2.6 GHz:
  *   take   an awake responder takes a call within 1 us, unless it was descheduled or is busy
  *   avoid  a tenth of a time slice: a responder that was descheduled is soon tried again
  *   spin   a futex sleep and wake across cores costs 55 us there: spinning as long at most

@@ -15,7 +15,7 @@ import msgspec
 from hotcalls.bench.model import CLASSES, HERE, Mark, Placed, Result, Row, Verdict
 
 #: Medians of Intel's switchless calls (SDK, simulation mode), measured on the machine that the
-#: project is developed on (DESIGN, section 7): cycles by class, ocall and ecall.
+#: project is developed on: cycles by class, ocall and ecall.
 SWITCHLESS = {
     "ocall_hot": {"S": 1066.0, "N": 1222.0, "F": 2210.0},
     "ecall_hot": {"S": 1170.0, "N": 1404.0, "F": 3328.0},

@@ -21,7 +21,7 @@ SCHEMA = 1
 
 #: The placement of a row that does not cross cores.
 HERE = "-"
-#: Placement classes, nearest first (DESIGN: SMT siblings, same cache complex, another one).
+#: Placement classes, nearest first (SMT siblings, same cache complex, another one).
 CLASSES = ("S", "N", "F")
 CLASS_NAMES = {
     "S": "siblings",
