@@ -399,7 +399,7 @@ HC_NOINLINE static int hc_wait_slow(struct hc_port *port, uint64_t n, struct hc_
         uint64_t polite = crowded ? bounds->yield_crowded : bounds->yield;
         /*
          * Another yield only after another while of spinning: two sides that each yield as soon
-         * as the other one did would keep each other waiting.
+         * as the other one did could keep each other waiting.
          */
         if (wait->switched || (waited > polite && now - wait->yielded > polite)) {
             end->os.yield(end->os.context);

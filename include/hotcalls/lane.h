@@ -177,8 +177,8 @@ HC_ALWAYS_INLINE bool hc_lane_full(const struct hc_lane_out *lane)
  * hc_fall_asleep). Both need store -> load order.
  *
  * A store and a fence, not an exchange: the store leaves the store buffer together with those to
- * the same line before it. An exchange waits for those first, and between them and itself loses
- * the line to the peer that polls it: half of the ocalls took twice as long that way.
+ * the same line before it. An exchange waits for those first, and between them and itself can
+ * lose the line to the peer that polls it.
  */
 HC_ALWAYS_INLINE void hc_post(struct hc_cell *u_cell, uint64_t n, uint64_t bits)
 {
