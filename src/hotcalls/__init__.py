@@ -16,6 +16,7 @@ A process enclave is not SGX: the kernel and root are trusted, and so is the hos
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 if not sys.platform.startswith("linux"):
     raise ImportError(
@@ -37,8 +38,22 @@ from hotcalls.errors import (
     LockdownError,
     OnewayError,
     RemoteError,
+    SignatureError,
 )
 from hotcalls.launch import launch
+
+if TYPE_CHECKING:
+    from hotcalls.declare import NotRunning, ecall, ocall, startup
+    from hotcalls.wire.shared import SharedArray
+
+#: Loaded when they are asked for: a program with a C enclave needs none of them.
+_LATER = {
+    "NotRunning": "hotcalls.declare",
+    "SharedArray": "hotcalls.wire.shared",
+    "ecall": "hotcalls.declare",
+    "ocall": "hotcalls.declare",
+    "startup": "hotcalls.declare",
+}
 
 __all__ = [
     "CallError",
@@ -53,9 +68,32 @@ __all__ = [
     "InterfaceMismatch",
     "LaunchError",
     "LockdownError",
+    "NotRunning",
     "OnewayError",
     "PendingCall",
     "RemoteError",
+    "SharedArray",
     "SharedMemory",
+    "SignatureError",
+    "ecall",
     "launch",
+    "ocall",
+    "startup",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is needed only by Python enclaves."""
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module 'hotcalls' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """What is public, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -24,6 +24,7 @@ __all__ = [
     "LockdownError",
     "OnewayError",
     "RemoteError",
+    "SignatureError",
     "error_for",
 ]
 
@@ -51,6 +52,10 @@ class LockdownError(LaunchError):
 
 class InterfaceMismatch(LaunchError):
     """The enclave was built for another ABI or from another EDL file."""
+
+
+class SignatureError(InterfaceMismatch):
+    """What the other side says about its functions is not a description of functions."""
 
 
 class EnclaveLost(HotcallsError, BrokenExecutor):
@@ -138,15 +143,23 @@ class RemoteError(HotcallsError):
     ----------
     type_name : str
         Its type over there.
+    message : str
+        Its text over there; the text of this error begins with the type.
     remote_traceback : str or None
         Only with ``debug=True``: a traceback can hold secrets.
     """
 
     def __init__(
-        self, message: str, *, type_name: str = "Exception", remote_traceback: str | None = None
+        self,
+        text: str,
+        *,
+        type_name: str = "Exception",
+        message: str | None = None,
+        remote_traceback: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(text)
         self.type_name = type_name
+        self.message = text if message is None else message
         self.remote_traceback = remote_traceback
 
 

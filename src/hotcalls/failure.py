@@ -17,6 +17,14 @@ class HotcallsError(Exception):
         return _rebuild, (type(self), self.args, dict(self.__dict__))
 
 
+class MessageError(Exception):
+    """Bytes of the other side do not follow the interface.
+
+    Never reaches a user as such: the host makes a :class:`hotcalls.errors.CallError` of it, an
+    enclave refuses the call.
+    """
+
+
 def _rebuild(
     kind: type[HotcallsError], args: tuple[Any, ...], fields: dict[str, Any]
 ) -> HotcallsError:

@@ -18,11 +18,7 @@ from typing import Any
 
 from hotcalls.edl.names import field_name, python_name
 from hotcalls.edl.signature import Description
-
-
-class MessageError(Exception):
-    """What the enclave sent does not follow the interface."""
-
+from hotcalls.failure import MessageError as MessageError
 
 _FORMATS = {(1, True): "b", (2, True): "h", (4, True): "i", (8, True): "q"}
 _FORMATS |= {(size, False): code.upper() for (size, _), code in list(_FORMATS.items())}

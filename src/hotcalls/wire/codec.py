@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values to messages and back: msgspec's msgpack, with what it lacks.
+
+Both sides. Encoding refuses what is not of its annotated type; decoding validates bytes that
+anybody may have written, and ends in a value of the annotated type or in :class:`MessageError`.
+
+A message is msgpack. Where an ``int`` in it needs more than 64 bits, it is the byte 0xC1, which
+msgpack never uses, and then msgpack in which such an ``int`` is an extension (:data:`BIG_INT`,
+two's complement, big-endian). The time of such a message is Python's, not C's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec.msgpack import Decoder, Encoder, Ext
+
+from hotcalls.failure import MessageError
+from hotcalls.wire.kinds import Kind, Mismatch, Plain, tree
+from hotcalls.wire.shared import Access
+
+BIG_INT = 1
+#: An int of more bytes is refused: nothing needs it, and what Python does with it takes quadratic
+#: time. 8192 bytes are an RSA key of 65536 bits.
+BIG_INT_BYTES_MAX = 8192
+TEXT_MAX = 400
+
+#: Makes one value for each parameter of positional and keyword arguments.
+Bind = Callable[[tuple[Any, ...], Mapping[str, Any]], tuple[Any, ...]]
+
+_WIDE = b"\xc1"
+_NATIVE = (bytes, bytearray, memoryview, datetime)
+
+
+class Codec:
+    """Makes the messages of one list of values, or of one value.
+
+    Parameters
+    ----------
+    kinds
+        Of the values.
+    labels
+        How errors begin for each, e.g. ``sign(digest=…)``.
+    name
+        How errors begin that are about the message, e.g. ``sign()``.
+    whole
+        A message is a list of values; else one value.
+    access
+        The shared memory that a ``SharedArray`` lies in.
+    """
+
+    def __init__(
+        self,
+        kinds: tuple[Kind, ...],
+        labels: tuple[str, ...],
+        name: str,
+        *,
+        whole: bool,
+        access: Access | None = None,
+    ) -> None:
+        self._kinds = kinds
+        self._labels = labels
+        self._name = name
+        self._whole = whole
+        self._check = list_check(kinds) if whole else kinds[0].check
+        nodes = list(tree(*kinds))
+        self._by_annotation = {
+            node.annotation: node for node in nodes if hasattr(node, "from_wire")
+        }
+        self._access = access
+        hook = self._from_hook if self._by_annotation else None
+        ext_hook = _no_extension if any(isinstance(node, Plain) for node in nodes) else None
+        self._annotation: Any = (
+            tuple.__class_getitem__(tuple(kind.annotation for kind in kinds))
+            if whole
+            else kinds[0].annotation
+        )
+        self._dec_hook = hook
+        self._enc_hook = self._to_hook if self._by_annotation else None
+        self._decode: Callable[[Any], Any] = Decoder(
+            self._annotation, dec_hook=hook, ext_hook=ext_hook
+        ).decode
+        self._encode: Callable[[Any], bytes] = Encoder(enc_hook=self._enc_hook).encode
+        self._ordered: Callable[[Any], bytes] = Encoder(
+            enc_hook=self._enc_hook, order="deterministic"
+        ).encode
+        self._constrained = any(node.constrained for node in nodes)
+
+    # ---- encoding ---------------------------------------------------------------------------
+
+    def encoder(self) -> Callable[[Any], bytes]:
+        """Return the function that encodes a tuple of values, or the one value.
+
+        It raises TypeError or ValueError when one does not fit; the text begins with its label.
+        A closure: a call of a method of a method would cost as much as the encoding.
+        """
+        check, encode, slow = self._fast_check(), self._encode, self._encode_slow
+
+        def encoded(value: Any) -> bytes:
+            if check(value):
+                try:
+                    return encode(value)
+                except Exception:
+                    return slow(value)
+            return slow(value)
+
+        return encoded
+
+    def call_encoder(self, bind: Bind) -> Callable[[tuple[Any, ...], Mapping[str, Any]], bytes]:
+        """Return the function that encodes what a function was called with.
+
+        Parameters
+        ----------
+        bind
+            Makes a tuple of all values when they were not given one by one in their order.
+        """
+        check, encode, slow = self._fast_check(), self._encode, self._encode_slow
+
+        def encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+            if not kwargs and check(args):
+                try:
+                    return encode(args)
+                except Exception:
+                    return slow(args)
+            return slow(bind(args, kwargs))
+
+        return encoded
+
+    def _fast_check(self) -> Callable[[Any], bool]:
+        return _never if self._constrained else self._check
+
+    def decoder(self) -> Callable[[Any], Any]:
+        """Return the function that decodes and validates a private copy of a message.
+
+        It raises :class:`MessageError` for whatever is no message of these kinds, and no other
+        exception.
+        """
+        decode, slow = self._decode, self._decode_slow
+
+        def decoded(data: Any) -> Any:
+            try:
+                return decode(data)
+            except Exception as error:
+                return slow(data, error)
+
+        return decoded
+
+    def coerce_one(self, value: Any) -> Any:
+        """Convert the value of the only kind without encoding it."""
+        return self._coerce(value)
+
+    def encode_ordered(self, value: Any) -> bytes:
+        """Encode with sets and dicts in an order that does not vary from process to process."""
+        data = self._encode_slow(value)
+        return data if data[:1] == _WIDE else self._ordered(self._coerce(value))
+
+    def _coerce(self, values: Any) -> Any:
+        try:
+            if not self._whole:
+                return self._kinds[0].coerce(values, self._labels[0])
+            return tuple(
+                kind.coerce(value, label)
+                for kind, value, label in zip(self._kinds, values, self._labels, strict=True)
+            )
+        except Mismatch as error:
+            raise TypeError(str(error)) from None
+        except RecursionError:
+            raise ValueError(f"{self._name}: nested too deeply, or within itself") from None
+
+    def _encode_slow(self, values: Any) -> bytes:
+        """Encode what has to be converted, is constrained, or cannot be encoded."""
+        if not self._check(values):
+            values = self._coerce(values)
+        try:
+            data = self._encode(values)
+        except OverflowError:
+            data = self._encode_wide(values)
+        except Exception as error:
+            raise self._refusal(error) from None
+        if self._constrained:
+            # Limits and constructors have their say before anything is sent.
+            try:
+                self._decode(data)
+            except Exception as error:
+                try:
+                    self._decode_slow(data, error)
+                except MessageError as refused:
+                    raise ValueError(str(refused)) from None
+        return data
+
+    def _encode_wide(self, values: Any) -> bytes:
+        try:
+            plain = msgspec.to_builtins(values, builtin_types=_NATIVE, enc_hook=self._enc_hook)
+            return _WIDE + self._encode(_with_big_ints(plain))
+        except Exception as error:
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: Exception) -> Exception:
+        if isinstance(error, RecursionError):
+            return ValueError(f"{self._name}: nested too deeply, or within itself")
+        if isinstance(error, UnicodeEncodeError):
+            return ValueError(
+                f"{self._name}: text with a surrogate at {error.start} cannot be encoded"
+            )
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        return kind(f"{self._name}: {error}")
+
+    # ---- decoding ---------------------------------------------------------------------------
+
+    def _decode_slow(self, data: Any, error: Exception) -> Any:
+        """Decode a message that msgspec alone does not, or say what is wrong with it."""
+        try:
+            if bytes(data[:1]) == _WIDE:
+                plain = msgspec.msgpack.decode(data[1:], ext_hook=_big_int)
+                return msgspec.convert(
+                    plain, self._annotation, builtin_types=_NATIVE, dec_hook=self._dec_hook
+                )
+        except Exception as second:
+            error = second
+        raise MessageError(self._explain(error)) from None
+
+    def _explain(self, error: Exception) -> str:
+        if isinstance(error, RecursionError):
+            return f"{self._name}: the message is nested too deeply"
+        if isinstance(error, UnicodeDecodeError):
+            return f"{self._name}: text in the message is not UTF-8"
+        text, _, path = str(error).partition(" - at `")
+        where = self._name
+        if isinstance(error, msgspec.ValidationError):
+            where = self._place(path.rstrip("`"))
+        if text.startswith("Expected"):
+            text = "e" + text[1:]
+        return f"{where}: {printable(text.replace('`', ''), TEXT_MAX)}"
+
+    def _place(self, path: str) -> str:
+        """Return msgspec's path, ``$[0][1].x``, as ``sign(digest=…)[1].x``."""
+        key = "key of " if path.startswith("key` in `") else ""
+        path = path.removeprefix("key` in `").removeprefix("$")
+        root = self._name
+        if not self._whole:
+            root = self._labels[0]
+        elif path.startswith("["):
+            index, _, rest = path[1:].partition("]")
+            if index.isdecimal() and int(index) < len(self._labels):
+                root, path = self._labels[int(index)], rest
+        return key + root + printable(path, TEXT_MAX)
+
+    # ---- what msgspec does not know ---------------------------------------------------------
+
+    def _to_hook(self, value: Any) -> Any:
+        for node in self._by_annotation.values():
+            if node.check(value):
+                return node.to_wire(value, self._access)  # type: ignore[attr-defined]
+        raise TypeError(f"{type(value).__name__} cannot be encoded")
+
+    def _from_hook(self, annotation: Any, wire: Any) -> Any:
+        return self._by_annotation[annotation].from_wire(wire, self._access)
+
+
+def _holds(check: Callable[[Any], bool], value: Any) -> bool:
+    return check(value)
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def list_check(kinds: tuple[Kind, ...]) -> Callable[[tuple[Any, ...]], bool]:
+    """Return the check of a tuple of values, one for each kind, and of their number.
+
+    Written out for the calls that are made most: a loop over three checks costs as much as
+    encoding what they check.
+    """
+    if all(kind.exact is not None and len(kind.exact) == 1 for kind in kinds):
+        types = [next(iter(kind.exact)) for kind in kinds if kind.exact is not None]
+        if len(types) == 1:
+            (only,) = types
+            return lambda values: len(values) == 1 and type(values[0]) is only
+        if len(types) == 2:
+            first, second = types
+            return lambda values: (
+                len(values) == 2 and type(values[0]) is first and type(values[1]) is second
+            )
+        if len(types) == 3:
+            first, second, third = types
+
+            def three(values: tuple[Any, ...]) -> bool:
+                if len(values) != 3:
+                    return False
+                one, two, last = values
+                return type(one) is first and type(two) is second and type(last) is third
+
+            return three
+        return lambda values: [*map(type, values)] == types
+    checks = tuple(kind.check for kind in kinds)
+    count = len(checks)
+    if count == 1:
+        (check,) = checks
+        return lambda values: len(values) == 1 and check(values[0])
+
+    def each(values: tuple[Any, ...]) -> bool:
+        return len(values) == count and all(map(_holds, checks, values))
+
+    return each
+
+
+def printable(text: str, limit: int, *, keep: str = "") -> str:
+    """Return text of the other side that is safe to show: no control characters, bounded."""
+    cut = text[:limit]
+    cleaned = "".join(
+        each
+        if each.isprintable() or each in keep
+        else each.encode("unicode_escape").decode("ascii")
+        for each in cut
+    )
+    return cleaned + "…" if len(text) > limit else cleaned
+
+
+def _no_extension(code: int, data: memoryview) -> Any:
+    raise ValueError(f"extension {code} where plain data is expected")
+
+
+def _big_int(code: int, data: memoryview) -> int:
+    if code != BIG_INT or not 8 <= len(data) <= BIG_INT_BYTES_MAX:
+        raise ValueError("an extension that is no int")
+    value = int.from_bytes(data, "big", signed=True)
+    if -(2**63) <= value < 2**64:
+        raise ValueError("a small int written as a large one")
+    return value
+
+
+def _with_big_ints(value: Any) -> Any:
+    """Replace every int that msgpack has no room for by an extension."""
+    kind = type(value)
+    if kind is int:
+        if -(2**63) <= value < 2**64:
+            return value
+        size = value.bit_length() // 8 + 1
+        if size > BIG_INT_BYTES_MAX:
+            raise ValueError(
+                f"an int of {value.bit_length()} bits; at most {BIG_INT_BYTES_MAX * 8} are sent"
+            )
+        return Ext(BIG_INT, value.to_bytes(size, "big", signed=True))
+    if kind is list or kind is tuple:
+        return kind(map(_with_big_ints, value))
+    if kind is dict:
+        return {_with_big_ints(key): _with_big_ints(item) for key, item in value.items()}
+    return value
