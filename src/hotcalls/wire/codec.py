@@ -100,11 +100,11 @@ class Codec:
         check, encode, slow = self._fast_check(), self._encode, self._encode_slow
 
         def encoded(value: Any) -> bytes:
-            if check(value):
-                try:
+            try:
+                if check(value):
                     return encode(value)
-                except Exception:
-                    return slow(value)
+            except Exception:
+                return slow(value)
             return slow(value)
 
         return encoded
@@ -120,11 +120,11 @@ class Codec:
         check, encode, slow = self._fast_check(), self._encode, self._encode_slow
 
         def encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-            if not kwargs and check(args):
-                try:
+            try:
+                if not kwargs and check(args):
                     return encode(args)
-                except Exception:
-                    return slow(args)
+            except Exception:
+                return slow(args)
             return slow(bind(args, kwargs))
 
         return encoded
@@ -149,8 +149,11 @@ class Codec:
         return decoded
 
     def coerce_one(self, value: Any) -> Any:
-        """Convert the value of the only kind without encoding it."""
-        return self._coerce(value)
+        """Convert the value of the only kind without encoding it; TypeError if it is of another."""
+        try:
+            return self._coerce(value)
+        except Exception as error:
+            raise self._refusal(error) from None
 
     def encode_ordered(self, value: Any) -> bytes:
         """Encode with sets and dicts in an order that does not vary from process to process."""
@@ -158,23 +161,18 @@ class Codec:
         return data if data[:1] == _WIDE else self._ordered(self._coerce(value))
 
     def _coerce(self, values: Any) -> Any:
-        try:
-            if not self._whole:
-                return self._kinds[0].coerce(values, self._labels[0])
-            return tuple(
-                kind.coerce(value, label)
-                for kind, value, label in zip(self._kinds, values, self._labels, strict=True)
-            )
-        except Mismatch as error:
-            raise TypeError(str(error)) from None
-        except RecursionError:
-            raise ValueError(f"{self._name}: nested too deeply, or within itself") from None
+        if not self._whole:
+            return self._kinds[0].coerce(values, self._labels[0])
+        return tuple(
+            kind.coerce(value, label)
+            for kind, value, label in zip(self._kinds, values, self._labels, strict=True)
+        )
 
     def _encode_slow(self, values: Any) -> bytes:
         """Encode what has to be converted, is constrained, or cannot be encoded."""
-        if not self._check(values):
-            values = self._coerce(values)
         try:
+            if not self._check(values):
+                values = self._coerce(values)
             data = self._encode(values)
         except OverflowError:
             data = self._encode_wide(values)
@@ -193,12 +191,16 @@ class Codec:
 
     def _encode_wide(self, values: Any) -> bytes:
         try:
+            # An int where float is annotated passes the check; a large one becomes a float here.
+            values = self._coerce(values)
             plain = msgspec.to_builtins(values, builtin_types=_NATIVE, enc_hook=self._enc_hook)
-            return _WIDE + self._encode(_with_big_ints(plain))
+            return _WIDE + _encode_big_ints(_with_big_ints(plain))
         except Exception as error:
             raise self._refusal(error) from None
 
     def _refusal(self, error: Exception) -> Exception:
+        if isinstance(error, Mismatch):
+            return TypeError(str(error))
         if isinstance(error, RecursionError):
             return ValueError(f"{self._name}: nested too deeply, or within itself")
         if isinstance(error, UnicodeEncodeError):
@@ -332,6 +334,18 @@ def _big_int(code: int, data: memoryview) -> int:
     return value
 
 
+class _BigInt:
+    """An int that becomes an extension; msgspec's own Ext cannot be a key of a dict."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+_encode_big_ints = Encoder(enc_hook=lambda big: Ext(BIG_INT, big.data)).encode
+
+
 def _with_big_ints(value: Any) -> Any:
     """Replace every int that msgpack has no room for by an extension."""
     kind = type(value)
@@ -343,7 +357,7 @@ def _with_big_ints(value: Any) -> Any:
             raise ValueError(
                 f"an int of {value.bit_length()} bits; at most {BIG_INT_BYTES_MAX * 8} are sent"
             )
-        return Ext(BIG_INT, value.to_bytes(size, "big", signed=True))
+        return _BigInt(value.to_bytes(size, "big", signed=True))
     if kind is list or kind is tuple:
         return kind(map(_with_big_ints, value))
     if kind is dict:

@@ -22,6 +22,7 @@ from hotcalls.wire.codec import printable
 from hotcalls.wire.kinds import (
     Choice,
     Class,
+    Either,
     Fixed,
     Kind,
     Mapping,
@@ -29,6 +30,7 @@ from hotcalls.wire.kinds import (
     NoneType,
     Plain,
     Sequence,
+    tree,
 )
 from hotcalls.wire.signature import (
     DOC_MAX,
@@ -226,6 +228,9 @@ class _Reader:
         options = tuple(self.read(each, depth) for each in self._list(rest[0]))
         if len(options) < 2 or any(type(each) is Plain for each in options):
             raise SignatureError(f"{self._name}(): a union is of two types or more")
+        if any(node.is_class for node in tree(*options)):
+            # Only who has the classes can tell whether msgspec tells them apart.
+            return Either(options, Any)
         return union(options)
 
     def _dict(self, rest: list[Any], depth: int) -> Kind:
@@ -246,6 +251,8 @@ class _Reader:
         base, limits = self.read(rest[0], depth), rest[1]
         if type(limits) is not dict or not limits.keys() <= set(LIMITS) or not limits:
             raise SignatureError(f"{self._name}(): no limits that are known")
+        if base.is_class:
+            raise SignatureError(f"{self._name}(): limits of a class")
         return limited(base, limits)
 
     def _ndarray(self, rest: list[Any], _: int) -> Kind:
