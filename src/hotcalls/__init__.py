@@ -36,6 +36,7 @@ from hotcalls.errors import (
     InterfaceMismatch,
     LaunchError,
     LockdownError,
+    NotRunning,
     OnewayError,
     RemoteError,
     SignatureError,
@@ -43,12 +44,11 @@ from hotcalls.errors import (
 from hotcalls.launch import launch
 
 if TYPE_CHECKING:
-    from hotcalls.declare import NotRunning, ecall, ocall, startup
+    from hotcalls.declare import ecall, ocall, startup
     from hotcalls.wire.shared import SharedArray
 
 #: Loaded when they are asked for: a program with a C enclave needs none of them.
 _LATER = {
-    "NotRunning": "hotcalls.declare",
     "SharedArray": "hotcalls.wire.shared",
     "ecall": "hotcalls.declare",
     "ocall": "hotcalls.declare",

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar, overload
 
-from hotcalls.failure import HotcallsError
+from hotcalls.errors import NotRunning
 from hotcalls.wire.signature import Signature
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,10 +48,6 @@ RESERVED_NAMES = frozenset(
 )
 
 _KEY = "__hotcalls_declarations__"
-
-
-class NotRunning(HotcallsError):
-    """A function of an enclave's module was called where no one enclave could take the call."""
 
 
 class Declaration:

@@ -22,6 +22,7 @@ __all__ = [
     "InterfaceMismatch",
     "LaunchError",
     "LockdownError",
+    "NotRunning",
     "OnewayError",
     "RemoteError",
     "SignatureError",
@@ -78,6 +79,10 @@ class EnclaveLost(HotcallsError, BrokenExecutor):
         self.signal = signal
         self.exit_status = exit_status
         self.closed = closed
+
+
+class NotRunning(HotcallsError):
+    """A function of an enclave's module was called where no one enclave could take the call."""
 
 
 class ForkedError(EnclaveLost):

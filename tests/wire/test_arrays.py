@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,6 +64,26 @@ def test_array_within_containers_arrives(echo: Echo) -> None:
         made.encode_arguments(((2**80, np.ones(2, np.float32)),), {})
     )
     assert (number, array.tolist()) == (2**80, [1, 1])
+
+
+@dataclasses.dataclass
+class Frame:
+    pixels: npt.NDArray[np.uint8] | None
+    shared: SharedArray | None = None
+
+
+def test_array_in_a_field_arrives(echo: Echo) -> None:
+    memory = Memory(64)
+    made = echo(list[Frame]).with_access(memory)
+    shared = SharedArray(memory.whole, "u1", 8)
+    frames = [Frame(np.arange(6, dtype=np.uint8).reshape(2, 3), shared), Frame(None)]
+    (arrived,) = made.decode_arguments(made.encode_arguments((frames,), {}))
+    assert arrived[0].pixels.tolist() == [[0, 1, 2], [3, 4, 5]]
+    shared[7] = 9
+    assert arrived[0].shared[7] == 9
+    assert arrived[1] == Frame(None)
+    with pytest.raises(TypeError, match=r"\[0\]\.pixels: expected ndarray of uint8 \| None, got"):
+        made.encode_arguments(([Frame(np.zeros(2))],), {})
 
 
 @pytest.mark.parametrize(
