@@ -19,16 +19,15 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
+from hotcalls.wire.classes import Class, Member
 from hotcalls.wire.kinds import (
     Choice,
-    Class,
     Contiguous,
     Either,
     Fixed,
     Kind,
     Limited,
     Mapping,
-    Member,
     NoneType,
     Number,
     Plain,

@@ -18,15 +18,14 @@ import msgspec
 from hotcalls.errors import SignatureError
 from hotcalls.failure import MessageError
 from hotcalls.wire.annotations import CONTAINERS, DEPTH_MAX, LIMITS, SCALARS, limited, union
+from hotcalls.wire.classes import Class, Member
 from hotcalls.wire.codec import printable
 from hotcalls.wire.kinds import (
     Choice,
-    Class,
     Either,
     Fixed,
     Kind,
     Mapping,
-    Member,
     NoneType,
     Plain,
     Sequence,
