@@ -68,6 +68,7 @@ find_missing() {
         need groff have groff
         need man-db have man
         need procps have ps
+        need spin have spin
     fi
 }
 
