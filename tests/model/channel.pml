@@ -8,8 +8,8 @@
  * endpoint_responder.c and endpoint_companion.c, step by step; the names are those of the C.
  *
  * What is asserted: no call is run twice (ran <= 1), none is lost (a call that returned OK was run,
- * one that was withdrawn never is), and nobody is left behind (watchdog). So that it can, no wait here ends by itself: the
- * slices after which sleepers look around in the C are left out.
+ * one that was withdrawn never is), and nobody is left behind (watchdog). So that this shows, no
+ * wait here ends by itself: the slices after which sleepers look around in the C are left out.
  *
  * It explores interleavings, not the reorderings of a weakly ordered processor (docs/protocol.md).
  *
@@ -49,7 +49,6 @@
 #endif
 
 #define WORD(n, bits) (((n) << 5) | (bits))
-#define PLAIN(w) ((w) & ~(SLEEP | BOUND))
 #define CELL(s, i) fw[(s) * CELLS + (i)]
 /* hc_in_cell: the cell behind that of n - 1 */
 #define IN_CELL(s) ((next[s] - origin[s]) & (CELLS - 1))
