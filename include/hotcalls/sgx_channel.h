@@ -80,14 +80,17 @@ HC_ALWAYS_INLINE uint64_t hc_sgx_clamp(uint64_t pauses)
 
 /*
  * A slot that nobody calls through, or NULL: then the call is an ordinary one. `hint` is
- * something that differs between threads.
+ * something that differs between threads; multiplied (by 2^32 over the golden ratio), so that
+ * neighbours differ in the upper bits, which choose the slot without a division.
  * SYNC: acquire pairs with hc_sgx_requester_free, busy; publishes n.
  */
 HC_ALWAYS_INLINE struct hc_sgx_requester *hc_sgx_requester_take(struct hc_sgx_requester *requesters,
                                                                 uint32_t count, uint32_t hint)
 {
+    uint32_t at = (uint32_t)((uint64_t)(hint * UINT32_C(2654435769)) * count >> 32);
     for (uint32_t i = 0; i < count; i++) {
-        struct hc_sgx_requester *requester = &requesters[(hint + i) % count];
+        struct hc_sgx_requester *requester = &requesters[at];
+        at = at + 1u < count ? at + 1u : 0;
         /* Relaxed: a glance, so that slots in use are not written. */
         if (__atomic_load_n(&requester->busy, __ATOMIC_RELAXED) == 0 &&
             __atomic_exchange_n(&requester->busy, 1u, __ATOMIC_ACQUIRE) == 0)
@@ -127,7 +130,7 @@ HC_NODISCARD static inline enum hc_status hc_sgx_request(struct hc_sgx_requester
     hc_copy_out(u_cell->payload, &message, sizeof message);
     hc_post_quick(u_cell, n);
     for (uint64_t pauses = 1;; pauses++) {
-        /* SYNC: acquire pairs with hc_finish, word; publishes what the callee wrote. */
+        /* SYNC: acquire pairs with hc_finish_quick, word; publishes what the callee wrote. */
         uint64_t word = __atomic_load_n(&u_cell->word, __ATOMIC_ACQUIRE);
         if (word == done)
             break;
@@ -191,13 +194,12 @@ HC_NODISCARD HC_ALWAYS_INLINE bool hc_sgx_take(struct hc_sgx_server *server, uin
     return true;
 }
 
-/* Answers call n. False when the other side had changed the word meanwhile. */
-HC_NODISCARD HC_ALWAYS_INLINE bool hc_sgx_answer(struct hc_sgx_server *server, uint64_t n,
-                                                 uint32_t status)
+/* Answers call n. */
+HC_ALWAYS_INLINE void hc_sgx_answer(struct hc_sgx_server *server, uint64_t n, uint32_t status)
 {
     struct hc_sgx_message message = {status, 0};
     hc_copy_out(server->u_cell->payload, &message, sizeof message);
-    return hc_finish(server->u_cell, n) != HC_FINISHED_BROKEN;
+    hc_finish_quick(server->u_cell, n);
 }
 
 /* Runs the bridge of a call; its status is the answer. */
@@ -245,7 +247,8 @@ static inline uint64_t hc_sgx_serve(struct hc_sgx_server *servers, uint32_t coun
         }
         if (hc_sgx_take(server, &n, &message)) {
             uint32_t status = run(context, message.id, (void *)(uintptr_t)message.value);
-            served += hc_sgx_answer(server, n, status);
+            hc_sgx_answer(server, n, status);
+            served++;
             since = 0;
         }
     }
