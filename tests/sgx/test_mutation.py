@@ -20,7 +20,8 @@ import native
 
 HERE = Path(__file__).resolve().parent
 FLAGS = ["-std=gnu11", "-O1", "-w", "-pthread", f"-I{native.INCLUDE}", f"-I{HERE}",
-         f"-I{HERE / 'sdk'}", f"-I{native.TESTS / 'c'}"]  # fmt: skip
+         f"-I{HERE / 'sdk'}", f"-I{native.ROOT / 'src/hotcalls/sgx/stand_in/include'}",
+         f"-I{native.TESTS / 'c'}"]  # fmt: skip
 TESTS = [
     "test_every_shape_by_ordinary_calls",
     "test_lies_about_arguments_are_refused",

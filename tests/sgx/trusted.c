@@ -2,8 +2,10 @@
 /*
  * trusted.c -- the enclave of these tests: the generated trusted side, and its functions.
  *
- * One program holds both sides, so ecalls and the proxies of ocalls get other names here.
+ * With SHAPES_SDK it is a file of its own, as an SDK builds it. Without, one program holds both
+ * sides over stand_in.c, and ecalls and the proxies of ocalls get other names here.
  */
+#ifndef SHAPES_SDK
 #define e_empty inside_e_empty
 #define e_add inside_e_add
 #define e_colour inside_e_colour
@@ -23,6 +25,7 @@
 #define e_calls inside_e_calls
 #define e_ocalls inside_e_ocalls
 #define e_private inside_e_private
+#define e_inside inside_e_inside
 #define o_empty inside_o_empty
 #define o_add inside_o_add
 #define o_in inside_o_in
@@ -39,15 +42,27 @@
 
 #include "stand_in.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 
 #define malloc stand_in_malloc
 #define free stand_in_free
-#include "shapes_t.c"
 
 extern void *g_secret;
 extern unsigned g_ran;
+#endif
+
+#include "shapes_t.c"
+
+#include <ctype.h>
+
+#ifdef SHAPES_SDK
+#define stand_in_unfenced() false
+static void *const g_secret = (void *)4096; /* outside, wherever the enclave is */
+static unsigned g_ran;
+#endif
+
+/* For a host that hands in addresses of the enclave's own. */
+static _Alignas(4096) uint8_t g_inside[3u << 20];
 
 /* Everywhere: nothing was found to be outside without a fence behind it; what came is inside. */
 static void here(const void *pointer, size_t size)
@@ -168,6 +183,11 @@ void e_private(void)
     here(NULL, 0);
 }
 
+uint64_t e_inside(void)
+{
+    return (uint64_t)(uintptr_t)g_inside;
+}
+
 /* n ocalls; their sum. */
 uint64_t e_calls(uint64_t n)
 {
@@ -213,7 +233,8 @@ int e_ocalls(void)
     EXPECT(large != NULL);
     sgx_status_t status = o_out(large, (size_t)2 << 20);
     free(large);
-    EXPECT(status == SGX_ERROR_UNEXPECTED);
+    /* The SDK takes it from the host's stack, where there may be as much. */
+    EXPECT(status == SGX_ERROR_UNEXPECTED || status == SGX_SUCCESS);
     errno = 0;
     char text[] = "hello";
     EXPECT(o_string(&length, text) == SGX_SUCCESS && length == 5 && errno == 77);

@@ -17,6 +17,7 @@ from pathlib import Path
 from hotcalls.edl.diagnostics import Diagnostic, EdlError
 from hotcalls.edl.model import Interface
 from hotcalls.edl.output import write_files
+from hotcalls.failure import HotcallsError
 
 USAGE = """\
 usage: hotcalls-edger8r [options] FILE...
@@ -37,6 +38,7 @@ beyond the SDK's tool:
   --hot-all             every function that can goes hot, marked or not
   -DNAME[=VALUE]        define a macro for the preprocessor step
   --print-include       print the directory of the headers that hot calls need (for -I)
+  --make-stand-ins DIR  make what stands in for the SGX SDK, for SGX_SDK; it is not SGX
   --help
 """
 
@@ -52,10 +54,11 @@ class _Options:
     defines: list[str] = field(default_factory=list)
     directories: dict[str, str] = field(default_factory=lambda: {"t": ".", "u": "."})
     flags: set[str] = field(default_factory=set)
+    stand_ins: str | None = None
 
 
 _FLAGS = ("--use-prefix", "--header-only", "--trusted", "--untrusted", "--hot-all")
-_VALUED = ("--search-path", "--trusted-dir", "--untrusted-dir")
+_VALUED = ("--search-path", "--trusted-dir", "--untrusted-dir", "--make-stand-ins")
 
 
 def _read(arguments: Sequence[str]) -> _Options:
@@ -72,6 +75,8 @@ def _read(arguments: Sequence[str]) -> _Options:
             value = rest.pop(0)
             if name == "--search-path":
                 options.search[:0] = [path for path in value.split(":") if path]
+            elif name == "--make-stand-ins":
+                options.stand_ins = value
             else:
                 options.directories["t" if name == "--trusted-dir" else "u"] = value
         elif word.startswith("-D"):
@@ -133,6 +138,11 @@ def _run(arguments: Sequence[str]) -> int:
 
         print(include_dirs()[0])
         return 0
+    if options.stand_ins is not None:
+        from hotcalls.sgx.stand_in import make_stand_in
+
+        make_stand_in(Path(options.stand_ins))
+        return 0
     if not options.files:
         raise _UsageError("no EDL file is named")
     failed = False
@@ -165,6 +175,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = _run(sys.argv[1:] if argv is None else argv)
     except (_UsageError, ValueError) as error:
         print(f"hotcalls-edger8r: {error}\n\n{USAGE}", end="", file=sys.stderr)
+        code = 1
+    except HotcallsError as error:
+        print(f"hotcalls-edger8r: {error}", file=sys.stderr)
         code = 1
     except OSError as error:
         print(f"hotcalls-edger8r: {error.filename}: {error.strerror}", file=sys.stderr)

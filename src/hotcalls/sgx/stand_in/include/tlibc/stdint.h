@@ -17,5 +17,6 @@ typedef __UINTPTR_TYPE__ uintptr_t;
 #define UINT64_C(value) value##UL
 #define UINT32_C(value) value##U
 #define UINT32_MAX __UINT32_MAX__
+#define UINT64_MAX __UINT64_MAX__
 
 #endif

@@ -7,5 +7,6 @@
 
 void *malloc(size_t size);
 void free(void *block);
+_Noreturn void abort(void);
 
 #endif

@@ -8,5 +8,7 @@
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int value, size_t size);
 size_t strlen(const char *text);
+int strcmp(const char *a, const char *b);
+void *memchr(const void *from, int value, size_t size);
 
 #endif
