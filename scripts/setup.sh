@@ -65,6 +65,7 @@ find_missing() {
         need gcc-aarch64-linux-gnu have aarch64-linux-gnu-gcc
         need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
         need chromium have chromium
+        need openssl have openssl
         need groff have groff
         need man-db have man
         need procps have ps
