@@ -197,6 +197,6 @@ void bench_enclave_close(struct bench *b);
 
 extern const struct bench_table g_bench_rows_basic, g_bench_rows_kernel, g_bench_rows_mailbox,
     g_bench_rows_memory, g_bench_rows_kvm, g_bench_rows_call, g_bench_rows_edge, g_bench_rows_load,
-    g_bench_rows_cost;
+    g_bench_rows_cost, g_bench_rows_sgx;
 
 #endif /* HC_BENCH_H */

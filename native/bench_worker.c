@@ -20,9 +20,9 @@
 #define ROW_MAX 256u
 
 const struct bench_table *const g_bench_tables[] = {
-    &g_bench_rows_basic,  &g_bench_rows_kvm,     &g_bench_rows_kernel,
-    &g_bench_rows_memory, &g_bench_rows_mailbox, &g_bench_rows_call,
-    &g_bench_rows_edge,   &g_bench_rows_load,    &g_bench_rows_cost,
+    &g_bench_rows_basic,   &g_bench_rows_kvm,  &g_bench_rows_kernel, &g_bench_rows_memory,
+    &g_bench_rows_mailbox, &g_bench_rows_call, &g_bench_rows_edge,   &g_bench_rows_load,
+    &g_bench_rows_cost,    &g_bench_rows_sgx,
 };
 const size_t g_bench_table_count = sizeof g_bench_tables / sizeof g_bench_tables[0];
 

@@ -25,6 +25,7 @@ from hotcalls.bench.model import (
     Ratio,
     Result,
     Row,
+    SgxMode,
     Timer,
     Value,
 )
@@ -57,8 +58,9 @@ def _floor(block: Block) -> float:
 
 
 class _Analysis:
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, sgx: SgxMode | None) -> None:
         self.run = run
+        self.sgx = sgx
         self.step = run.states[0][0].timer_step
         self.hz = run.tsc_hz()
         self.rng = np.random.default_rng(run.plan.seed)
@@ -138,6 +140,11 @@ class _Analysis:
             bases["kernel"] = self.kernel
         if name in ("ecall_batch", "ecall_pipelined", "ecall_oneway"):
             bases["single"] = "ecall_hot"
+        if self.infos[name].group == "sgx":
+            del bases["switch"]
+            # Without hardware an ordinary call of SGX is not what was measured: no ratio.
+            if self.sgx == "hardware" and "_hot_" in name:
+                bases["switch"] = name.replace("_hot_", "_ordinary_").removesuffix("_off")
         if name == "ecall_asleep":
             bases["apart"] = "ecall_switch_apart"
         if "out_nrz" in name:
@@ -262,7 +269,7 @@ class _Analysis:
         )
 
 
-def analyse(run: Run, oversubscribed: str | None) -> Result:
+def analyse(run: Run, oversubscribed: str | None, sgx: SgxMode | None = None) -> Result:
     """Return the result of `run`.
 
     Parameters
@@ -271,8 +278,10 @@ def analyse(run: Run, oversubscribed: str | None) -> Result:
         All samples.
     oversubscribed
         Why more threads wanted to run than could, or None.
+    sgx
+        What the enclave of ``--target sgx-sdk`` ran on.
     """
-    analysis = _Analysis(run)
+    analysis = _Analysis(run, sgx)
     first = run.states[0][0]
     result = Result(
         schema=SCHEMA,
@@ -297,5 +306,6 @@ def analyse(run: Run, oversubscribed: str | None) -> Result:
         oversubscribed=oversubscribed,
         rows=[analysis.row(info) for info in run.rows],
         marks=[],
+        sgx=sgx,
     )
     return marks.with_marks(result)

@@ -56,26 +56,41 @@ def _run(
     worker: Path | None,
     raw: Path | None,
     enclave: Path | None,
+    target: str,
 ) -> model.Result:
     # Late: numpy takes a while to import, and `hotcalls bench --help` must not need it.
+    import contextlib
     import os
+    import tempfile
 
-    from hotcalls.bench import analysis, machine, measure
+    from hotcalls.bench import analysis, machine, measure, sgx
+    from hotcalls.bench import words as words_of
 
     program = worker or measure.worker_path()
-    known = measure.list_rows(program)
-    chosen = measure.select(known, [word for words in rows for word in words.split(",")] or ["*"])
-    seed = secrets.randbits(32) if seed is None else seed
-    plan = measure.quick(seed) if quick else measure.full(seed)
-    cores = machine.choose_cores(sorted(os.sched_getaffinity(0)), machine.quota())
-    click.echo(f"hotcalls bench: seed {seed}, processes' seeds {plan.seeds()}", err=True)
-    with _progress(measure.steps(plan, chosen)) as advance:
-        run = measure.measure(
-            program, plan, chosen, cores.used, enclave or measure.enclave_path(), advance
-        )
+    with contextlib.ExitStack() as stack:
+        mode = None
+        if target == "sgx-sdk":
+            folder = tempfile.TemporaryDirectory(prefix="hotcalls-bench-sgx-")
+            enclave = Path(stack.enter_context(folder))
+            mode = sgx.build(enclave)
+            known = sgx.labelled(measure.list_rows(program), mode)
+        else:
+            known = sgx.without(measure.list_rows(program))
+            enclave = enclave or measure.enclave_path()
+        wanted = [word for words in rows for word in words.split(",")] or ["*"]
+        chosen = measure.select(known, wanted)
+        seed = secrets.randbits(32) if seed is None else seed
+        plan = measure.quick(seed) if quick else measure.full(seed)
+        cores = machine.choose_cores(sorted(os.sched_getaffinity(0)), machine.quota())
+        click.echo(f"hotcalls bench: seed {seed}, processes' seeds {plan.seeds()}", err=True)
+        if mode is not None:
+            short, long = words_of.SGX_MODES[mode]
+            click.echo(f"hotcalls bench: {short}. {long}", err=True)
+        with _progress(measure.steps(plan, chosen)) as advance:
+            run = measure.measure(program, plan, chosen, cores.used, enclave, advance)
     if raw is not None:
         measure.save_raw(run, raw)
-    return analysis.analyse(run, cores.complaint)
+    return analysis.analyse(run, cores.complaint, mode)
 
 
 @click.group(
@@ -100,6 +115,14 @@ def _run(
     metavar="NAME,…",
     help="Measure only these: rows, groups, or beginnings such as ecall_hot*.",
 )
+@click.option(
+    "--target",
+    type=click.Choice(["process", "sgx-sdk"]),
+    default="process",
+    show_default=True,
+    help="Whose calls: a process enclave's, or an SGX enclave's through the stubs of sgx-sdk (with "
+    "the SDK that SGX_SDK names; else with stand-ins, and never shown as SGX's).",
+)
 @click.option("--seed", type=click.IntRange(0), help="Repeat the order of an earlier run.")
 @click.option("--list", "list_rows", is_flag=True, help="List the rows and leave.")
 @click.option("--worker", type=_INPUT, hidden=True)
@@ -112,6 +135,7 @@ def bench_command(
     output: Path | None,
     raw: Path | None,
     rows: tuple[str, ...],
+    target: str,
     seed: int | None,
     list_rows: bool,
     worker: Path | None,
@@ -126,16 +150,17 @@ def bench_command(
     if ctx.invoked_subcommand is not None:
         return
     if list_rows:
-        from hotcalls.bench import measure
+        from hotcalls.bench import measure, sgx
 
-        for row in measure.list_rows(worker or measure.worker_path()):
+        known = measure.list_rows(worker or measure.worker_path())
+        for row in sgx.with_bare(known) if target == "sgx-sdk" else sgx.without(known):
             click.echo(f"{row.name:26} {row.group:8} {row.title}")
         return
     if output is not None:
         from hotcalls.bench import pages
 
         pages.stem_of(output)  # before minutes of measuring, not after
-    result = _run(quick, rows, seed, worker, raw, enclave)
+    result = _run(quick, rows, seed, worker, raw, enclave, target)
     if output is not None:
         for path in pages.write(result, output):
             click.echo(f"hotcalls bench: wrote {path}", err=True)

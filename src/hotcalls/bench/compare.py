@@ -64,6 +64,9 @@ def _measured(result: Result) -> dict[tuple[str, str], Distribution]:
 
 def _warnings(before: Result, after: Result) -> list[str]:
     found = []
+    if before.sgx != after.sgx:
+        kinds = [result.sgx or "a process enclave" for result in (before, after)]
+        found.append(f"different enclaves: {kinds[0]}, then {kinds[1]}")
     machines = [result.machine.processor.model for result in (before, after)]
     if machines[0] != machines[1]:
         found.append(f"different processors: {machines[0]}, then {machines[1]}")

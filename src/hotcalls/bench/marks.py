@@ -108,8 +108,43 @@ def _limit(
     )
 
 
+def _evaluate_sgx(result: Result) -> list[Mark]:
+    """Of ``--target sgx-sdk``; with the mitigations on for comparison only: they have no mark."""
+    marks = []
+    for kind in ("ecall", "ocall"):
+        for ending, words in (("_off", "off"), ("", "on (reported beside it)")):
+            marks.append(
+                _mark(
+                    f"stubs of sgx-sdk, empty hot {kind}, mitigations {words}",
+                    "median ≤ 1.5 × the bare mailbox, in each class",
+                    _by_class(
+                        result,
+                        f"sgx_{kind}_hot_empty{ending}",
+                        CLASSES,
+                        _ratio_at_most("floor", 1.5),
+                    ),
+                )
+            )
+    for ending, words in (("_off", "off"), ("", "on")):
+        marks.append(
+            _mark(
+                f"stubs of sgx-sdk, hot ocall with 64 B in,out, mitigations {words}",
+                "median ≤ 1.7 × the same copies over the bare mailbox, in each class",
+                _by_class(
+                    result,
+                    f"sgx_ocall_hot_64_inout{ending}",
+                    CLASSES,
+                    _ratio_at_most("reference", 1.7),
+                ),
+            )
+        )
+    return marks
+
+
 def evaluate(result: Result) -> list[Mark]:
     """Return every mark with what `result` says of it."""
+    if result.sgx is not None:
+        return _evaluate_sgx(result)
     marks = []
     for kind in ("ecall", "ocall"):
         hot = f"{kind}_hot"

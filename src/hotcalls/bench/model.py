@@ -31,6 +31,8 @@ CLASS_NAMES = {
 }
 
 Verdict = Literal["met", "missed", "not seen"]
+#: What the enclave of ``--target sgx-sdk`` ran on. Only the last is SGX.
+SgxMode = Literal["stand-in", "simulation", "hardware"]
 
 
 class Distribution(msgspec.Struct, frozen=True):
@@ -226,6 +228,8 @@ class Result(msgspec.Struct, frozen=True):
     oversubscribed: str | None
     rows: list[Row]
     marks: list[Mark]
+    #: Of a run with ``--target sgx-sdk``; None of one that measured the process enclave.
+    sgx: SgxMode | None = None
 
     def row(self, name: str) -> Row | None:
         """Return the row `name`, or None when the run had none of that name."""

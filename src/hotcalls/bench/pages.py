@@ -20,7 +20,7 @@ from hotcalls.bench.report import (
     Tone,
     render,
 )
-from hotcalls.bench.table import GROUPS, grouped
+from hotcalls.bench.table import grouped, heading
 
 _COLOURS = {
     "basic": chart.BASIC,
@@ -192,6 +192,9 @@ def _tiles(result: Result) -> list[Tile]:
 
 def _stamps(result: Result) -> list[tuple[str, str, Tone]]:
     stamps: list[tuple[str, str, Tone]] = []
+    if result.sgx is not None:
+        short, long = words.SGX_MODES[result.sgx]
+        stamps.append((short, long, "good" if result.sgx == "hardware" else "bad"))
     if result.oversubscribed:
         stamps.append(("oversubscribed", result.oversubscribed, "bad"))
     if result.noise.unstable:
@@ -318,7 +321,7 @@ def build(result: Result) -> Report:
         )
     if some("sweep", "crowd"):
         sections.append(Section("scale", "Buffers and crowds", figures=some("sweep", "crowd")))
-    if any(row.group == "call" for row in result.rows):
+    if any(row.group in ("call", "sgx") for row in result.rows):
         table = Table(
             ("mark", "target", "measured", "verdict"),
             [_mark_line(mark) for mark in result.marks],
@@ -328,9 +331,13 @@ def build(result: Result) -> Report:
             Section(
                 "marks",
                 "Marks",
-                "What the project has set itself. Ours is measured against a kernel hand-over of "
-                "the same run; the paper's 13–27 × were against SGX's EENTER. A placement class "
-                "that did not occur is not seen, never met.",
+                (
+                    "What the project has set itself. Ours is measured against a kernel hand-over "
+                    "of the same run; the paper's 13–27 × were against SGX's EENTER. "
+                    if result.sgx is None
+                    else f"What the project has set itself. {words.SGX_MODES[result.sgx][1]} "
+                )
+                + "A placement class that did not occur is not seen, never met.",
                 tables=[table],
             )
         )
@@ -341,7 +348,7 @@ def build(result: Result) -> Report:
             tables.append(_row_table(result, timed))
         if any(row.values for row in rows):
             tables.append(_value_table(result, [row for row in rows if row.values]))
-        title = GROUPS.get(group, group)
+        title = heading(result, group)
         sections.append(Section(f"group-{group}", title[0].upper() + title[1:], tables=tables))
     machine = result.machine
     return Report(
@@ -353,9 +360,13 @@ def build(result: Result) -> Report:
         sections=sections,
         tiles=_tiles(result),
         stamps=_stamps(result),
-        lead="Every figure is in cycles of the time-stamp counter unless it says otherwise; a "
-        "process enclave is not SGX, and its calls are compared with what this kernel takes to "
-        "hand over to another process.",
+        lead="Every figure is in cycles of the time-stamp counter unless it says otherwise; "
+        + (
+            "a process enclave is not SGX, and its calls are compared with what this kernel takes "
+            "to hand over to another process."
+            if result.sgx is None
+            else words.SGX_MODES[result.sgx][1]
+        ),
         facts=_facts(result),
         footer="Drawn from one JSON result by hotcalls bench.",
     )

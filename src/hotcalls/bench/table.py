@@ -22,6 +22,7 @@ GROUPS = {
     "kernel": "hand-over to another process through the kernel, and back",
     "mailbox": "bare mailboxes between two cores",
     "memory": "memory",
+    "sgx": "calls of an SGX enclave, through the stubs of the target sgx-sdk",
 }
 
 _STYLES = {"met": "green", "missed": "bold red", "not seen": "yellow"}
@@ -52,6 +53,16 @@ def grouped(result: Result) -> list[tuple[str, list[Row]]]:
         result.rows, key=lambda row: order.index(row.group) if row.group in order else len(order)
     )
     return [(name, list(some)) for name, some in itertools.groupby(rows, lambda row: row.group)]
+
+
+def heading(result: Result, group: str) -> str:
+    """Return the title of a group; of an SGX enclave's, with what it ran on."""
+    title = GROUPS.get(group, group)
+    return (
+        title
+        if result.sgx is None or group != "sgx"
+        else (f"{title}: {words.SGX_MODES[result.sgx][0]}")
+    )
 
 
 def _group(result: Result, title: str, rows: list[Row]) -> Table:
@@ -167,6 +178,9 @@ def renderables(result: Result) -> list[RenderableType]:
     """Return what to print, from top to bottom."""
     machine = result.machine
     parts: list[RenderableType] = []
+    if result.sgx is not None:
+        short, long = words.SGX_MODES[result.sgx]
+        parts.append(Text(f"{short}. {long}", style="bold yellow"))
     if result.oversubscribed:
         parts.append(Text(f"OVERSUBSCRIBED: {result.oversubscribed}", style="bold white on red"))
     seen = ", ".join(
@@ -195,12 +209,12 @@ def renderables(result: Result) -> list[RenderableType]:
     for group, rows in grouped(result):
         timed = [row for row in rows if not row.values]
         if timed:
-            parts += [_group(result, GROUPS.get(group, group), timed), Text("")]
+            parts += [_group(result, heading(result, group), timed), Text("")]
         if len(timed) < len(rows):
             title = GROUPS.get(group, group) if not timed else ""
             parts += [_values(title, [row for row in rows if row.values]), Text("")]
     parts += [Text(line) for line in within_620(result)]
-    if any(row.group == "call" for row in result.rows):
+    if any(row.group in ("call", "sgx") for row in result.rows):
         parts += [Text(""), _marks(result.marks), Text("")]
     parts += [_advice(point) for point in advice.points(result)]
     return parts

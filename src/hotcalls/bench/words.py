@@ -6,7 +6,7 @@ Host side; pure.
 
 from __future__ import annotations
 
-from hotcalls.bench.model import CLASS_NAMES, HERE, Placed, Ratio, Result, Row
+from hotcalls.bench.model import CLASS_NAMES, HERE, Placed, Ratio, Result, Row, SgxMode
 
 
 def cycles(value: float) -> str:
@@ -72,6 +72,23 @@ def size(value: int) -> str:
         if value >= scale and value % scale == 0:
             return f"{value // scale} {unit}"
     return f"{value} B"
+
+
+#: What the enclave of ``--target sgx-sdk`` ran on, and what that means for its figures.
+SGX_MODES: dict[SgxMode, tuple[str, str]] = {
+    "stand-in": (
+        "STAND-IN, not SGX",
+        "The enclave was a file loaded into the host's program, by stand-ins for the SGX SDK: two "
+        "threads of one process. No ordinary call crossed EENTER or EEXIT, and no memory was "
+        "encrypted.",
+    ),
+    "simulation": (
+        "SIMULATION, not SGX hardware",
+        "The enclave ran in the SGX SDK's simulation mode: no ordinary call crossed EENTER or "
+        "EEXIT, and no memory was encrypted.",
+    ),
+    "hardware": ("SGX hardware", "The enclave ran on SGX hardware, as a debug enclave."),
+}
 
 
 def place(name: str) -> str:
