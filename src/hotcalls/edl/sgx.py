@@ -110,6 +110,16 @@ class _Emitter:
             "name": self._interface.name,
             "file": self._interface.file,
             "hot": bool(self._hot),
+            "hot_start": ctext.invoke(
+                f"sgx_status_t {self._interface.name}_hot_start",
+                [
+                    "sgx_enclave_id_t eid",
+                    "const struct hc_sgx_options *options",
+                    "const char **why",
+                ],
+                "",
+                indent=0,
+            ),
         }
 
     def header(self, suffix: str) -> str:

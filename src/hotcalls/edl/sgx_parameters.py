@@ -132,7 +132,7 @@ class Argument:
         parameter = self.parameter
         if len(parameter.dims) > 1:
             dims = "".join(f"[{size}]" for size in parameter.dims[1:])
-            return f"({c_spelling(parameter.type)}(*){dims}){pointer}"
+            return f"({c_spelling(parameter.type)} (*){dims}){pointer}"
         if parameter.isary:
             return f"*{pointer}"
         return pointer
