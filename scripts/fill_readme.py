@@ -3,7 +3,8 @@
 
     .venv/bin/python scripts/fill_readme.py build/bench/report.json
 
-Nobody types a figure: what the README shows is what a command measured, with machine and date.
+A result of `hotcalls bench --target sgx-sdk` goes to docs/from-edger8r.md instead. Nobody types a
+figure: what a document shows is what a command measured, with machine and date.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from hotcalls.bench import model, words
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+SGX_GUIDE = ROOT / "docs/from-edger8r.md"
 BEGIN, END = "<!-- bench:begin -->\n", "<!-- bench:end -->\n"
 #: The rows that tell the story, in this order. The whole list is in the report.
 ROWS = (
@@ -25,16 +28,69 @@ ROWS = (
     "ecall_switch",
     "ocall_switch",
 )
+#: Of an SGX enclave: the row, and what its ratio is to.
+SGX_ROWS = (
+    ("sgx_ecall_hot_empty", "hot ecall, empty", "floor", "bare mailbox, ≤ 1.5"),
+    ("sgx_ocall_hot_empty", "hot ocall, empty", "floor", "bare mailbox, ≤ 1.5"),
+    ("sgx_ocall_hot_64_inout", "hot ocall, 64 B in,out", "reference", "copies by hand, ≤ 1.7"),
+)
+
+
+def heading(result: model.Result, command: str) -> str:
+    """Return the machine, the date and how it was measured."""
+    machine = result.machine
+    return (
+        f"{machine.processor.model}, {machine.kernel}"
+        + (", a virtual machine" if machine.processor.hypervisor else "")
+        + f"; {result.created[:10]}. `{command}`, "
+        f"{result.plan.processes} processes, {result.plan.mode} run."
+    )
+
+
+def remarks(result: model.Result) -> list[str]:
+    """Return what the reader must know beside the figures."""
+    lines = []
+    missing = [words.place(name) for name in model.CLASSES if name not in result.seen()]
+    if missing:
+        lines += ["", f"Placement of the two cores not seen in this run: {', '.join(missing)}."]
+    if result.oversubscribed:
+        lines += ["", f"**OVERSUBSCRIBED**: {result.oversubscribed}"]
+    if result.noise.unstable:
+        lines += ["", f"**unstable**: {'; '.join(result.noise.complaints)}"]
+    return lines
+
+
+def sgx_table(result: model.Result) -> str:
+    """Return the Markdown for a result of an SGX enclave."""
+    assert result.sgx is not None
+    short, long = words.SGX_MODES[result.sgx]
+    lines = [
+        heading(result, "hotcalls bench --target sgx-sdk"),
+        "",
+        f"**{short}.** {long}",
+        "",
+        "| one call, mitigations off / on | cores | median cycles | ratio | to, and its mark |",
+        "|---|---|--:|--:|---|",
+    ]
+    for name, title, key, base in SGX_ROWS:
+        for place in result.seen():
+            pair = [result.placed(f"{name}{ending}", place) for ending in ("_off", "")]
+            medians = ["–" if p is None else words.cycles(p.cycles.median) for p in pair]
+            ratios = [
+                "–" if p is None or key not in p.ratios else f"{p.ratios[key].median:.2f}"
+                for p in pair
+            ]
+            cells = [title, words.place(place), " / ".join(medians), " / ".join(ratios), base]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines + remarks(result)) + "\n"
 
 
 def table(result: model.Result) -> str:
     """Return the Markdown for `result`."""
-    machine = result.machine
+    if result.sgx is not None:
+        return sgx_table(result)
     lines = [
-        f"{machine.processor.model}, {machine.kernel}"
-        + (", a virtual machine" if machine.processor.hypervisor else "")
-        + f"; {result.created[:10]}. `hotcalls bench`, "
-        f"{result.plan.processes} processes, {result.plan.mode} run.",
+        heading(result, "hotcalls bench"),
         "",
         "| one call | cores | median cycles | p99 | time | to a system call | to a switch call |",
         "|---|---|--:|--:|--:|--:|--:|",
@@ -55,29 +111,23 @@ def table(result: model.Result) -> str:
                 words.times(placed.ratios.get("switch")),
             ]
             lines.append("| " + " | ".join(cells) + " |")
-    missing = [words.place(name) for name in model.CLASSES if name not in result.seen()]
-    if missing:
-        lines += ["", f"Placement of the two cores not seen in this run: {', '.join(missing)}."]
-    if result.oversubscribed:
-        lines += ["", f"**OVERSUBSCRIBED**: {result.oversubscribed}"]
-    if result.noise.unstable:
-        lines += ["", f"**unstable**: {'; '.join(result.noise.complaints)}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + remarks(result)) + "\n"
 
 
 def main() -> int:
-    """Fill the README from the file named by the first argument."""
+    """Fill the document from the file named by the first argument."""
     if len(sys.argv) != 2:
         print("usage: fill_readme.py RESULT.json", file=sys.stderr)
         return 2
-    text = README.read_text(encoding="utf-8")
+    result = model.read(Path(sys.argv[1]))
+    document = README if result.sgx is None else SGX_GUIDE
+    text = document.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        print("README.md has no place for results", file=sys.stderr)
+        print(f"{document} has no place for results", file=sys.stderr)
         return 1
-    filled = table(model.read(Path(sys.argv[1])))
-    README.write_text(before + BEGIN + filled + END + after, encoding="utf-8")
+    document.write_text(before + BEGIN + table(result) + END + after, encoding="utf-8")
     return 0
 
 

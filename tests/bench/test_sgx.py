@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -186,3 +187,18 @@ def test_compare_to_warns_of_different_enclaves(run_of_sgx: Callable[[], measure
     results = [analysis.analyse(run_of_sgx(), None, mode) for mode in ("stand-in", "hardware")]
     found = compare.compare(results[0], results[1])
     assert "different enclaves: stand-in, then hardware" in found.warnings
+
+
+def test_guide_quotes_the_stored_result() -> None:
+    root = Path(__file__).resolve().parent.parent.parent
+    spec = importlib.util.spec_from_file_location("fill", root / "scripts/fill_readme.py")
+    assert spec is not None
+    assert spec.loader is not None
+    fill = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fill)
+    text = fill.SGX_GUIDE.read_text(encoding="utf-8")
+    quoted = text.partition(fill.BEGIN)[2].partition(fill.END)[0]
+    result = model.read(root / "results/bench-sgx.json")
+    assert quoted == fill.table(result)
+    assert result.sgx is not None
+    assert words.SGX_MODES[result.sgx][0] in quoted
