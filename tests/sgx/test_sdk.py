@@ -114,3 +114,12 @@ def test_hardware_is_used_where_it_is(
         (tmp_path / "sgx_enclave").touch()
     monkeypatch.setattr("hotcalls.sgx.project.DEVICE", tmp_path / "sgx_enclave")
     assert find_sdk(tmp_path / "made", {"SGX_SDK": str(tmp_path)}).mode == mode
+
+
+def test_stand_in_is_not_taken_for_the_sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = find_sdk(tmp_path / "made", {})
+    (tmp_path / "sgx_enclave").touch()
+    monkeypatch.setattr("hotcalls.sgx.project.DEVICE", tmp_path / "sgx_enclave")
+    for mode in ("", "HW", "SIM"):
+        found = find_sdk(tmp_path / "other", {"SGX_SDK": str(made.folder), "SGX_MODE": mode})
+        assert found == Sdk(made.folder, "stand-in")

@@ -90,6 +90,15 @@ def test_too_few_thread_contexts_are_named(project: Path) -> None:
     assert "status 0x1003 (out of TCS: raise TCSNum in Enclave.config.xml)" in done.stderr
 
 
+def test_stand_in_is_not_taken_for_the_sdk(project: Path) -> None:
+    assert make(project, "STAND_INS=1").returncode == 0
+    sdk = Path(shutil.move(project / "stand-in-sdk", project.parent / "sdk"))
+    assert make(project, "clean", SGX_SDK=str(sdk)).returncode == 0
+    done = make(project, "run", SGX_SDK=str(sdk), SGX_MODE="HW")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert SAID["STAND_INS=1"] in done.stdout
+
+
 def test_missing_sdk_and_wrong_mode_are_named(project: Path) -> None:
     done = make(project, SGX_SDK="/nonexistent")
     assert done.returncode != 0

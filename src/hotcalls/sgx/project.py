@@ -16,7 +16,7 @@ from typing import Literal
 
 from hotcalls.build import include_dirs
 from hotcalls.sgx.compiling import SgxError, run
-from hotcalls.sgx.stand_in import make_stand_in
+from hotcalls.sgx.stand_in import MARK, make_stand_in
 
 Mode = Literal["stand-in", "simulation", "hardware"]
 
@@ -90,7 +90,7 @@ class Sdk:
 
 
 def find_sdk(scratch: Path, environment: Mapping[str, str] = os.environ) -> Sdk:
-    """Return the SDK that ``SGX_SDK`` names, or make a stand-in.
+    """Return the SDK, or the stand-in, that ``SGX_SDK`` names; without it make a stand-in.
 
     ``SGX_MODE`` chooses between ``HW`` and ``SIM``; without it, hardware where its device is.
 
@@ -116,6 +116,8 @@ def find_sdk(scratch: Path, environment: Mapping[str, str] = os.environ) -> Sdk:
             f"SGX_SDK is {named}, and there is no include/sgx_urts.h in it: source the SDK's "
             "`environment`, or unset SGX_SDK for stand-ins"
         )
+    if (folder / MARK).exists():
+        return Sdk(folder, "stand-in")
     wanted = environment.get("SGX_MODE", "")
     if wanted not in ("", "HW", "SIM"):
         raise SgxError(f"SGX_MODE is {wanted}; it can be HW or SIM")

@@ -15,7 +15,10 @@ from pathlib import Path
 
 from hotcalls.sgx.compiling import SgxError, run
 
-__all__ = ["make_stand_in"]
+__all__ = ["MARK", "make_stand_in"]
+
+#: In a folder that stands in for the SDK, so that nobody takes it for one.
+MARK = "STAND-IN.txt"
 
 SOURCES = Path(__file__).resolve().parent / "stand_in"
 #: What only names have to exist for: everything is in the first two.
@@ -62,6 +65,10 @@ def make_stand_in(folder: Path, compiler: str = "gcc") -> Path:
         archive = libraries / f"lib{name}.a"
         archive.unlink(missing_ok=True)
         run(["ar", "rcs", str(archive), *(str(libraries / name) for name in objects)])
+    (folder / MARK).write_text(
+        "This is not the SGX SDK: it stands in for it, and protects nothing.\n"
+        "Made by hotcalls-edger8r --make-stand-ins.\n"
+    )
     signer = tools / "sgx_sign"
     text = (SOURCES / "sgx_sign.py").read_text()
     signer.write_text(f"#!{sys.executable}\n{text}")
