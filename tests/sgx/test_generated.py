@@ -201,11 +201,6 @@ def test_generated_text_is_the_same_each_time(generated: Path) -> None:
         ("", "int eid", "reserved-name"),
         ("", "int errno", "reserved-name"),
         ("", "int u_p", "reserved-name"),
-        (
-            "struct d { size_t n; [count=n] int *p; };",
-            "[in] struct d *p",
-            "deep-copy",
-        ),
     ],
 )
 def test_what_cannot_be_generated_is_refused(types: str, parameters: str, rule: str) -> None:

@@ -177,6 +177,11 @@ class Composite:
         return any(member.deep for member in self.members)
 
     @property
+    def deep_members(self) -> tuple[Member, ...]:
+        """The members that are copied deeply, in their order."""
+        return tuple(member for member in self.members if member.deep)
+
+    @property
     def has_pointers(self) -> bool:
         """Whether a member is a pointer."""
         return any(isinstance(member.type, PointerType) for member in self.members)
@@ -297,6 +302,22 @@ class Interface:
                 return NamedType("enum", type_.name)
             return FOREIGN_SCALARS.get(type_.name, type_)
         return type_
+
+    def copied_deep(self, parameter: Parameter) -> Composite | None:
+        """The struct that `parameter` points to, when what *its* pointers point to travels too.
+
+        One level only, as in Intel's compiler: a struct inside of it, or behind its pointers, is
+        copied as it is.
+        """
+        if parameter.direction in (Direction.VALUE, Direction.USER_CHECK):
+            return None
+        if parameter.isptr or parameter.isary:
+            return None
+        element = self.resolve(parameter.element)
+        if not isinstance(element, NamedType) or element.tag != "struct":
+            return None
+        composite = self.composites.get(("struct", element.name))
+        return composite if composite is not None and composite.deep else None
 
     def to_json(self) -> str:
         """The interface as canonical JSON: what both sides must agree on, and Python marshals by.

@@ -19,6 +19,7 @@ import jinja2
 
 from hotcalls.edl import ctext
 from hotcalls.edl.model import Composite, Enum, Function, Interface, c_spelling
+from hotcalls.edl.sgx_deep import deep_data
 from hotcalls.edl.sgx_parameters import (
     Argument,
     arguments,
@@ -184,6 +185,7 @@ class _Emitter:
         ]
         data = {
             **self._common(),
+            **deep_data(interface),
             "zeroes": any(
                 a.parameter.direction.comes_out and not a.parameter.direction.goes_in
                 for f in ocalls

@@ -11,16 +11,17 @@ import math
 from dataclasses import dataclass
 
 from hotcalls.edl.model import (
+    Composite,
     Direction,
     Function,
     Interface,
     NamedType,
     Parameter,
     PointerType,
-    ScalarType,
     VoidType,
     c_spelling,
 )
+from hotcalls.edl.sgx_deep import counted
 
 
 def is_hot(function: Function, hot_all: bool) -> bool:
@@ -88,15 +89,20 @@ class Argument:
             return "1"
         return f"sizeof({c_spelling(parameter.type.to)})"
 
+    @functools.cached_property
+    def deep(self) -> Composite | None:
+        """The struct that it points to, when that is copied deep."""
+        return self.interface.copied_deep(self.parameter)
+
     @property
     def whole_elements(self) -> str | None:
-        """What `size=` has to be a multiple of: the size of a scalar, or None."""
+        """What `size=` has to be a multiple of: the size of an element that is one, or None."""
         parameter = self.parameter
         if parameter.size is None or not isinstance(parameter.type, PointerType):
             return None
-        element = self.interface.resolve(parameter.type.to)
-        counted = isinstance(element, ScalarType) and element.size > 1
-        return self.element if counted else None
+        if self.deep is not None or counted(self.interface, parameter.type.to):
+            return self.element
+        return None
 
     def size(self, pointer: str, value: str, length: str) -> tuple[str, str]:
         """Count and size of its data; the product is what it takes.

@@ -11,9 +11,7 @@ from hotcalls.edl.model import (
     Direction,
     Function,
     Interface,
-    NamedType,
     Parameter,
-    PointerType,
 )
 from hotcalls.edl.names import HEADER_MACROS
 from hotcalls.edl.process_rules import unresolved
@@ -100,18 +98,11 @@ class _Rules:
                 f"`{parameter.name}` begins like a name of generated code",
                 "choose another name",
             )
-        base = parameter.type
-        while isinstance(base, PointerType):
-            base = base.to
-        resolved = self._interface.resolve(base)
-        if not isinstance(resolved, NamedType):
-            return
-        composite = self._interface.composites.get((resolved.tag, resolved.name))
-        unchecked = parameter.direction is Direction.USER_CHECK
-        if composite is not None and composite.deep and not unchecked:
+        if parameter.direction is Direction.OUT and self._interface.copied_deep(parameter):
             self._error(
                 parameter.span,
-                "deep-copy",
-                f"`struct {composite.name}` is copied deep, which this target does not do",
-                "pass each of its buffers as a parameter of its own",
+                "deep-copy-out",
+                f"`{parameter.name}` is copied deep and cannot be only `out`: its sizes come from "
+                "the caller",
+                "write `[in, out]`",
             )

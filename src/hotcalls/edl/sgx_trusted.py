@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from hotcalls.edl import ctext
 from hotcalls.edl.model import Direction, Function, Interface, c_spelling
+from hotcalls.edl.sgx_deep import deep_table
 from hotcalls.edl.sgx_parameters import Argument, arguments, declaration, needs_ms
 
 _INVALID = "return SGX_ERROR_INVALID_PARAMETER;"
@@ -39,6 +40,8 @@ def ecall_bridge(interface: Interface, ecall: Function) -> str:
     for argument in copied:
         lines.append(f"    size_t hc_size_{argument.name} = 0;")
         lines.append(f"    {_declare(argument.pointer, f'hc_copy_{argument.name}')} = NULL;")
+        if argument.deep is not None:
+            lines.append(f"    struct hc_deep *hc_held_{argument.name} = NULL;")
     lines += [
         f"    CHECK_REF_POINTER(pms, sizeof({struct}));",
         "    sgx_lfence();",
@@ -70,7 +73,10 @@ def ecall_bridge(interface: Interface, ecall: Function) -> str:
             lines += _copy_out(argument)
     if copied:
         lines.append("hc_end:")
-        lines += [f"    free((void *)hc_copy_{argument.name});" for argument in reversed(copied)]
+        for argument in reversed(copied):
+            if argument.deep is not None:
+                lines.append(f"    free(hc_held_{argument.name});")
+            lines.append(f"    free((void *)hc_copy_{argument.name});")
     lines += [f"    return {'hc_status' if copied else 'SGX_SUCCESS'};", "}", ""]
     return "\n".join(lines)
 
@@ -113,13 +119,26 @@ def _copy_in(argument: Argument) -> list[str]:
         last = f"{copy}[{size} / sizeof(wchar_t) - 1u]"
         lines += _stop(f"{size} % sizeof(wchar_t) != 0 || {last} != 0", "SGX_ERROR_UNEXPECTED")
         lines += _stop(f"(wcslen({copy}) + 1u) * sizeof(wchar_t) != {size}", "SGX_ERROR_UNEXPECTED")
+    if argument.deep is not None:
+        passed = [f"&{deep_table(argument.deep)}", f"(uint8_t *){copy}", size, f"&hc_held_{name}"]
+        lines.append(ctext.invoke("hc_status = hc_deep_in", passed, indent=8))
+        lines += _unless_success(8)
     return [*lines, "    }"]
+
+
+def _unless_success(indent: int) -> list[str]:
+    blank = " " * indent
+    return [f"{blank}if (hc_status != SGX_SUCCESS)", f"{blank}    goto hc_end;"]
 
 
 def _copy_out(argument: Argument) -> list[str]:
     name = argument.name
     size, copy = f"hc_size_{name}", f"hc_copy_{name}"
     lines = [f"    if ({copy} != NULL) {{"]
+    if argument.deep is not None:
+        passed = [f"&{deep_table(argument.deep)}", f"(uint8_t *){copy}", size, f"hc_held_{name}"]
+        lines.append(ctext.invoke("hc_status = hc_deep_out", passed, indent=8))
+        lines += _unless_success(8)
     if argument.parameter.string == "string":
         lines += [
             f"        {copy}[{size} - 1u] = 0;",
@@ -157,6 +176,7 @@ def ocall_proxy(interface: Interface, ocall: Function, *, hot: bool) -> str:
     struct = f"ms_{ocall.name}_t"
     every = arguments(interface, ocall)
     copied = [argument for argument in every if argument.copied]
+    deep = [argument for argument in copied if argument.deep is not None]
     lines += [
         f"    {struct} ms;",
         "    sgx_status_t hc_status;",
@@ -165,8 +185,12 @@ def ocall_proxy(interface: Interface, ocall: Function, *, hot: bool) -> str:
     for argument in copied:
         lines.append(f"    size_t hc_size_{argument.name} = 0;")
         lines.append(f"    uint8_t *u_{argument.name} = NULL;")
+        if argument.deep is not None:
+            lines.append(f"    struct hc_deep *hc_held_{argument.name} = NULL;")
     if copied:
         lines.append("    size_t hc_at = 0;")
+    if deep:
+        lines.append("    uint8_t *u_hc_area = NULL;")
     for argument in copied:
         lines += _measure(argument)
     # The struct ends on 8 bytes too.
@@ -179,13 +203,18 @@ def ocall_proxy(interface: Interface, ocall: Function, *, hot: bool) -> str:
             f"    if (!hc_sgx_add(&hc_total, {name} != NULL ? hc_size_{name} : 0))",
             f"        {_INVALID}",
         ]
+    for argument in deep:
+        lines += _measure_deep(argument)
     lines += [
-        "    uint8_t *u_area = (uint8_t *)sgx_ocalloc(hc_total);",
-        "    if (u_area == NULL) {",
-        "        sgx_ocfree();",
-        "        return SGX_ERROR_UNEXPECTED;",
+        f"    {'' if deep else 'uint8_t *'}u_hc_area = (uint8_t *)sgx_ocalloc(hc_total);",
+        "    if (u_hc_area == NULL) {",
+        *(
+            ["        hc_status = SGX_ERROR_UNEXPECTED;", "        goto hc_free;"]
+            if deep
+            else ["        sgx_ocfree();", "        return SGX_ERROR_UNEXPECTED;"]
+        ),
         "    }",
-        f"    {struct} *u_ms = ({struct} *)(void *)u_area;",
+        f"    {struct} *u_ms = ({struct} *)(void *)u_hc_area;",
         "    memset(&ms, 0, sizeof ms);",
     ]
     for argument in every:
@@ -194,6 +223,9 @@ def ocall_proxy(interface: Interface, ocall: Function, *, hot: bool) -> str:
         "    hc_sgx_write(u_ms, &ms, sizeof ms);",
         f"    hc_status = {call}({ocall.id}, u_ms);",
     ]
+    for argument in deep:
+        if argument.parameter.direction.comes_out:
+            lines += _check_deep(argument)
     answer: list[str] = []
     if not ocall.is_void:
         answer += [
@@ -211,7 +243,38 @@ def ocall_proxy(interface: Interface, ocall: Function, *, hot: bool) -> str:
         ]
     if answer:
         lines += ["    if (hc_status == SGX_SUCCESS) {", *answer, "    }"]
-    return "\n".join([*lines, "    sgx_ocfree();", "    return hc_status;", "}", ""])
+    if deep:
+        lines += ["hc_free:", "    sgx_ocfree();"]
+        lines += ["hc_end:", *(f"    free(hc_held_{argument.name});" for argument in deep)]
+    else:
+        lines.append("    sgx_ocfree();")
+    return "\n".join([*lines, "    return hc_status;", "}", ""])
+
+
+def _measure_deep(argument: Argument) -> list[str]:
+    """Find what structs point to; from here on the function ends at its label."""
+    assert argument.deep is not None
+    name = argument.name
+    size = f"hc_size_{name}"
+    passed = [f"&{deep_table(argument.deep)}", name, size, f"&hc_held_{name}", "&hc_total"]
+    return [
+        f"    if ({name} != NULL && {size} != 0) {{",
+        ctext.invoke("hc_status = hc_deep_measure", passed, indent=8),
+        *_unless_success(8),
+        "    }",
+    ]
+
+
+def _check_deep(argument: Argument) -> list[str]:
+    """Look at structs of the answer; :func:`_receive` takes them when all were good."""
+    assert argument.deep is not None
+    name = argument.name
+    held = f"hc_held_{name}"
+    passed = [f"&{deep_table(argument.deep)}", f"hc_size_{name}", f"u_{name}", held]
+    return [
+        f"    if (hc_status == SGX_SUCCESS && {held} != NULL)",
+        ctext.invoke("hc_status = hc_deep_check", passed, indent=8),
+    ]
 
 
 def _measure(argument: Argument) -> list[str]:
@@ -240,9 +303,16 @@ def _send(argument: Argument) -> list[str]:
             return [f"    ms.ms_{name} = ({argument.pointer})&{name}[0];"]
         return [f"    ms.ms_{name} = {cast}{name};"]
     size = f"hc_size_{name}"
-    lines = [f"    if ({name} != NULL) {{", f"        u_{name} = u_area + hc_at;"]
+    lines = [f"    if ({name} != NULL) {{", f"        u_{name} = u_hc_area + hc_at;"]
     lines.append(f"        hc_at += ({size} + 7u) & ~(size_t)7u;")
-    if parameter.direction.goes_in:
+    if argument.deep is not None:
+        held = f"hc_held_{name}"
+        passed = [f"&{deep_table(argument.deep)}", f"u_{name}", size, held, "u_hc_area", "&hc_at"]
+        lines += [
+            f"        if ({held} != NULL)",
+            ctext.invoke("hc_deep_send", passed, indent=12),
+        ]
+    elif parameter.direction.goes_in:
         lines.append(f"        hc_sgx_write(u_{name}, {name}, {size});")
     elif not parameter.nrz:
         lines.append(f"        hc_sgx_zero(u_{name}, {size});")
@@ -252,6 +322,12 @@ def _send(argument: Argument) -> list[str]:
 def _receive(argument: Argument) -> list[str]:
     name = argument.name
     size = f"hc_size_{name}"
+    if argument.deep is not None:
+        passed = [f"&{deep_table(argument.deep)}", name, size, f"hc_held_{name}"]
+        return [
+            f"        if (hc_held_{name} != NULL)",
+            ctext.invoke("hc_deep_take", passed, indent=12),
+        ]
     lines = [
         f"        if ({name} != NULL) {{",
         f"            hc_sgx_read((void *){name}, u_{name}, {size});",
