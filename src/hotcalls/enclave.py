@@ -363,7 +363,7 @@ class Enclave:
                 if not codec.propagate_errno or not error.errno:
                     raise
                 result, errno = codec.failure, error.errno
-            new_ms, replies = codec.encode_result(result, ms, len(buffers), errno)
+            new_ms, replies = codec.encode_result(result, ms, len(buffers), errno, arguments)
         except BaseException as error:
             self._note_exception(codec.name, error)
             return _CALLEE

@@ -8,6 +8,7 @@ the test double in double/, so that every byte of a message is seen.
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -189,24 +190,52 @@ def compile_shared(compiler: str, sources: list[Path], output: Path, *flags: str
     subprocess.run([*command, *map(str, sources)], check=True)
 
 
+def build_side(compiler: str, folder: Path, name: str, side: str, *flags: str) -> None:
+    """Compile the enclave's or the host's side of an interface, whose text is in `folder`."""
+    define = "-DDOUBLE_TRUSTED" if side == "enclave" else f"-DDOUBLE_INTERFACE={name}_interface"
+    generated = folder / f"{name}_{'t' if side == 'enclave' else 'u'}.c"
+    sources = [generated, DATA / f"{name}_{side}.c", DOUBLE / "double.c"]
+    compile_shared(compiler, sources, folder / f"{side}.so", define, *flags)
+
+
+@pytest.fixture(scope="session")
+def build_deep_side(gcc: str) -> Callable[..., None]:
+    """Compile a side of deep.edl: its folder, ``enclave`` or ``host``, and flags."""
+
+    def build(folder: Path, side: str, *flags: str) -> None:
+        build_side(gcc, folder, "deep", side, *flags)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def built_deep_sides(tmp_path_factory: pytest.TempPathFactory, gcc: str) -> Path:
+    """Shared objects of both sides of deep.edl; those of a mutant when one is asked for."""
+    prepared = os.environ.get("HOTCALLS_TEST_SIDES")
+    if prepared:
+        return Path(prepared)
+    folder = tmp_path_factory.mktemp("deep")
+    for name, text in emit(parse_file(DATA / "deep.edl")).items():
+        (folder / name).write_text(text)
+    for side in ("enclave", "host"):
+        build_side(gcc, folder, "deep", side)
+    return folder
+
+
+@pytest.fixture
+def deep(built_deep_sides: Path) -> Sides:
+    """Both sides of deep.edl, connected to each other."""
+    return Sides(built_deep_sides, parse_file(DATA / "deep.edl"))
+
+
 @pytest.fixture(scope="session")
 def built_sides(tmp_path_factory: pytest.TempPathFactory, shapes: Interface, gcc: str) -> Path:
     """Shared objects of both sides of shapes.edl over the double."""
     folder = tmp_path_factory.mktemp("sides")
     for name, text in emit(shapes).items():
         (folder / name).write_text(text)
-    compile_shared(
-        gcc,
-        [folder / "shapes_t.c", DATA / "shapes_enclave.c", DOUBLE / "double.c"],
-        folder / "enclave.so",
-        "-DDOUBLE_TRUSTED",
-    )
-    compile_shared(
-        gcc,
-        [folder / "shapes_u.c", DATA / "shapes_host.c", DOUBLE / "double.c"],
-        folder / "host.so",
-        "-DDOUBLE_INTERFACE=shapes_interface",
-    )
+    for side in ("enclave", "host"):
+        build_side(gcc, folder, "shapes", side)
     return folder
 
 

@@ -153,7 +153,19 @@ def test_flags_say_public_and_hot(shapes: Interface) -> None:
 
 
 REFUSED = [
-    ("deep-copy", "struct d { size_t n; [count=n] int *p; };", "[in] struct d *p"),
+    ("deep-copy", "struct d { size_t n; [count=n] int *p; }; struct e { struct d d; };",
+     "[in] struct e *p"),
+    ("struct-pointer", "struct d { size_t n; [count=n] int *p; int *q; };", "[in] struct d *p"),
+    ("pointer-to-pointer", "struct d { [count=2] int **p; };", "[in] struct d *p"),
+    ("deep-copy", "struct d { size_t n; [count=n] int *p; }; struct e { [count=1] struct d *d; };",
+     "[in] struct e *p"),
+    ("foreign-type", "struct d { [count=2] foreign_t *p; };", "[in] struct d *p"),
+    ("union", "union u { int i; }; struct d { union u u; [count=2] int *p; };",
+     "[in] struct d *p"),
+    ("buffer-size", "struct d { [count=4611686018427387903] int *p; };", "[in] struct d *p"),
+    ("padding", "struct a { char c; int i; }; struct d { struct a a[1000]; [size=1] int *p; };",
+     "[in] struct d *p"),
+    ("reserved-name", "", "int deep_pack"),
     ("struct-pointer", "struct d { int *p; };", "struct d p"),
     ("struct-pointer", "struct d { int *p; }; struct e { struct d d; };", "[in] struct e *p"),
     ("union", "union u { int a; };", "union u p"),
@@ -182,7 +194,7 @@ REFUSED = [
     ("python-name", "struct s { int count; int count_; };", "struct s p"),
     ("enum-value", "enum e { A = 2147483648 };", "int p"),
     ("empty-enum", "enum e { };", "int p"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("rule, types, parameters", REFUSED)

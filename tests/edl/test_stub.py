@@ -50,12 +50,33 @@ def test_stub_passes_the_type_checker(tmp_path: Path, edl: str) -> None:
     assert done.returncode == 0, done.stdout.decode()
 
 
-def test_private_ecalls_are_not_in_the_stub() -> None:
+def test_private_ecall_says_when_it_may_be_called() -> None:
     text = stub(
-        "enclave { trusted { public void a(); void b(); }; untrusted { void o() allow(b); }; };"
+        "enclave { trusted { public void a(); void b(); void never(); };"
+        " untrusted { void o() allow(b); void p(); void q() allow(a, b); }; };"
     )
     assert "def a(self)" in text
-    assert "def b(self)" not in text
+    assert (
+        "    def b(self) -> None:\n"
+        '        """Call ``b`` in the enclave.\n\n'
+        "        It is private: call it from within ``o`` or ``q``, during which it is allowed.\n"
+    ) in text
+    assert "never" not in text
+
+
+def test_struct_that_is_copied_deep_leaves_out_its_sizes() -> None:
+    text = stub(
+        "enclave { struct line { int tag; size_t n; [count=n] int32_t *points; size_t w; size_t h;"
+        " [size=w, count=h] uint8_t *cells; [size=8] void *key; };"
+        " trusted { public void a([in, out] struct line *l, [in, count=k] struct line *m,"
+        " size_t k); }; };"
+    )
+    assert (
+        "    tag: int\n    points: Sequence[int] | Buffer | None\n    w: int\n    h: int\n"
+        "    cells: Buffer | None\n    key: Buffer | None\n"
+    ) in text
+    assert "def a(self, l: Line | None, m: Sequence[Line] | None) -> Line | None:" in text
+    compile(text, "stub.py", "exec")
 
 
 def test_names_that_python_reserves_get_an_underscore() -> None:

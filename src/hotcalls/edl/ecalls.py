@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hotcalls.edl.buffers import Buffer
+from hotcalls.edl.deep import Data, DeepBuffer, DeepCodec, Held
 from hotcalls.edl.messages import MAX_MESSAGE, FunctionCodec, Message, SharedMemory, aligned
 from hotcalls.edl.names import python_name
 from hotcalls.edl.signature import Description
@@ -46,9 +47,10 @@ class EcallCodec(FunctionCodec):
         function: Description,
         types: Types,
         structs: Mapping[str, int],
-        shared: SharedMemory | None = None,
+        shared: SharedMemory | None,
+        deep: Mapping[str, DeepCodec],
     ) -> None:
-        super().__init__(function, types, structs)
+        super().__init__(function, types, structs, deep)
         self._shared = shared
         self._names = tuple(python_name(name) for name in self.signature.inputs)
         self._no_call = Message(b"", 0, (), ())
@@ -98,7 +100,7 @@ class EcallCodec(FunctionCodec):
         steps: list[_Step] = []
         for buffer in self._buffers:
             names = [factor for factor in buffer.factors if isinstance(factor, str)]
-            if buffer.shared or len(names) > 1:
+            if buffer.shared or len(names) > 1 or isinstance(buffer, DeepBuffer):
                 return None
             unit = 1
             for factor in buffer.factors:
@@ -233,18 +235,22 @@ class EcallCodec(FunctionCodec):
                     if packed < 0:
                         raise ValueError(f"{where}: a size cannot be negative, got {packed}")
                     sizes[name] = packed
-        data: dict[str, bytes | memoryview] = {}
+        data: dict[str, Data] = {}
+        targets: dict[str, tuple[Data | None, ...]] = {}
         for buffer in self._buffers:
             if buffer.goes_in or buffer.shared:
                 value = bound[buffer.name]
-                if value is not None:
+                if isinstance(buffer, DeepBuffer):
+                    if value is not None:
+                        data[buffer.name], targets[buffer.name] = buffer.pack(value)
+                elif value is not None:
                     data[buffer.name] = (
                         self._shared_view(buffer, value)
                         if buffer.shared
                         else buffer.to_bytes(value)
                     )
         self._derive(sizes, slots, data)
-        return self._assemble(slots, sizes, data, bound)
+        return self._assemble(slots, sizes, data, targets)
 
     def _shared_view(self, buffer: Buffer, value: Any) -> memoryview:
         view = value if isinstance(value, memoryview) else None
@@ -293,13 +299,14 @@ class EcallCodec(FunctionCodec):
         self,
         slots: list[Any],
         sizes: Mapping[str, int],
-        data: Mapping[str, bytes | memoryview],
-        bound: Mapping[str, Any],
+        data: Mapping[str, Data],
+        targets: Mapping[str, tuple[Data | None, ...]],
     ) -> Message:
         position = 0
         present = 0
-        segments: list[tuple[int, bytes | memoryview]] = []
+        segments: list[tuple[int, Data]] = []
         outs: list[tuple[int, int]] = []
+        held: dict[str, Held] = {}
         for buffer in self._buffers:
             content = data.get(buffer.name)
             if buffer.shared:
@@ -323,12 +330,21 @@ class EcallCodec(FunctionCodec):
                 segments.append((position, content))
             if buffer.comes_out:
                 outs.append((position, size))
+            start = position
             position += aligned(size)
+            if buffer.name in targets:
+                places: list[tuple[int, int] | None] = []
+                for target in targets[buffer.name]:
+                    places.append(None if target is None else (position, len(target)))
+                    if target is not None:
+                        segments.append((position, target))
+                        position += aligned(len(target))
+                held[buffer.name] = Held(start, size, tuple(places))
             if position > MAX_MESSAGE:
                 raise OverflowError(f"{buffer.where}: {size} bytes are more than any message holds")
         if self._present_slot is not None:
             slots[self._present_slot] = present
-        return Message(self._struct.pack(*slots), position, tuple(segments), tuple(outs))
+        return Message(self._struct.pack(*slots), position, tuple(segments), tuple(outs), held)
 
     def _place_shared(
         self,
@@ -388,5 +404,31 @@ class EcallCodec(FunctionCodec):
             data = bytes(buffers[position : position + size])
             if len(data) != size:
                 raise MessageError(f"{buffer.where}: the answer ends before this buffer does")
+            if isinstance(buffer, DeepBuffer):
+                results.append(self._decode_deep(buffer, data, message.held[buffer.name], buffers))
+                continue
             results.append(buffer.from_bytes(data))
         return self._result(slots, results)
+
+    @staticmethod
+    def _decode_deep(
+        buffer: DeepBuffer,
+        structs: bytes,
+        held: Held,
+        buffers: bytes | bytearray | memoryview,
+    ) -> Any:
+        """Structs of an answer: what they point to, as much as their members say now."""
+        targets: list[bytes | None] = []
+        for place, size in zip(held.targets, buffer.deep.sizes(structs, buffer.where), strict=True):
+            if place is None:
+                targets.append(None)
+                continue
+            # The enclave cannot make a pointer NULL; what it has to say it says by the size.
+            position, sent = place
+            if size is None or size > sent:
+                raise MessageError(f"{buffer.where}: more comes back than was sent")
+            data = bytes(buffers[position : position + size])
+            if len(data) != size:
+                raise MessageError(f"{buffer.where}: the answer ends before this buffer does")
+            targets.append(data)
+        return buffer.unpack(structs, targets)

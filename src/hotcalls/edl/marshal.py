@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from hotcalls.edl.deep import deep_structs
 from hotcalls.edl.ecalls import EcallCodec
 from hotcalls.edl.messages import Message, SharedMemory
 from hotcalls.edl.ocalls import OcallCodec
@@ -55,7 +56,8 @@ def codecs(
     """
     types = Types(interface, factories)
     structs = sizes_of(interface)
+    deep = deep_structs(interface, types, structs, factories)
     return Codecs(
-        tuple(EcallCodec(f, types, structs, shared) for f in interface["ecalls"]),
-        tuple(OcallCodec(f, types, structs, shared) for f in interface["ocalls"]),
+        tuple(EcallCodec(f, types, structs, shared, deep) for f in interface["ecalls"]),
+        tuple(OcallCodec(f, types, structs, shared, deep) for f in interface["ocalls"]),
     )

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from hotcalls.edl.buffers import Buffer
+from hotcalls.edl.deep import DeepBuffer, DeepCodec, Held
 from hotcalls.edl.layout import BUFFER_ALIGNMENT, INLINE_SIZE
 from hotcalls.edl.names import python_name
-from hotcalls.edl.signature import Description, is_value, signature_of
+from hotcalls.edl.signature import Description, element_of, is_value, signature_of
 from hotcalls.edl.values import MessageError, Types, ValueCodec
 
 MAX_MESSAGE = 1 << 40
@@ -43,12 +44,15 @@ class Message(NamedTuple):
         Position and content of the buffers that go in; what lies between is not read by the callee.
     outs
         Position and size of the buffers that come back, in the order of the results; -1 for NULL.
+    held
+        Of structs that are copied deep and come back: where what they point to lies, by parameter.
     """
 
     ms: bytes
     size: int
     segments: tuple[tuple[int, bytes | memoryview], ...]
     outs: tuple[tuple[int, int], ...]
+    held: Mapping[str, Held] = {}
 
     @property
     def inline(self) -> bool:
@@ -74,7 +78,13 @@ def aligned(size: int) -> int:
 class FunctionCodec:
     """What ecalls and ocalls have in common: the layout of their message."""
 
-    def __init__(self, function: Description, types: Types, structs: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        function: Description,
+        types: Types,
+        structs: Mapping[str, int],
+        deep: Mapping[str, DeepCodec],
+    ) -> None:
         self.name: str = function["name"]
         self.id: int = function["id"]
         self.hot: bool = function["hot"]
@@ -109,7 +119,7 @@ class FunctionCodec:
                 where = f"{self.name}({python_name(name)}=…)"
                 self._values[name] = (slot, self._codecs[slot], where)
                 continue
-            buffer = Buffer(self.name, parameter, types, structs)
+            buffer = self._buffer(parameter, types, structs, deep)
             self._buffers.append(buffer)
             if not buffer.shared:
                 self._bits[name] = 1 << len(self._bits)
@@ -120,6 +130,19 @@ class FunctionCodec:
             factor for b in self._buffers for factor in b.factors if isinstance(factor, str)
         }
         self._by_name = {buffer.name: buffer for buffer in self._buffers}
+
+    def _buffer(
+        self,
+        parameter: Description,
+        types: Types,
+        structs: Mapping[str, int],
+        deep: Mapping[str, DeepCodec],
+    ) -> Buffer:
+        element = element_of(parameter)
+        copied = parameter["direction"] in ("in", "inout") and element["kind"] == "struct"
+        if copied and element["name"] in deep:
+            return DeepBuffer(self.name, parameter, types, structs, deep[element["name"]])
+        return Buffer(self.name, parameter, types, structs)
 
     @property
     def ms_size(self) -> int:

@@ -7,10 +7,11 @@ every size is computed again from a private copy and checked against what there 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hotcalls.edl.buffers import Buffer
+from hotcalls.edl.deep import DeepBuffer, DeepCodec, Held
 from hotcalls.edl.messages import FunctionCodec, SharedMemory, aligned
 from hotcalls.edl.signature import Description
 from hotcalls.edl.values import MessageError, Types, type_name
@@ -24,6 +25,17 @@ class _Untouched:
 
 
 _UNTOUCHED = _Untouched()
+
+
+class Arguments(tuple[Any, ...]):
+    """The arguments of a call with structs that are copied deep, and where everything lies.
+
+    The structs say where the next buffer is, and they are read once: so this is kept for the
+    answer.
+    """
+
+    places: Mapping[str, tuple[int, int] | None]
+    held: Mapping[str, Held]
 
 
 class OcallCodec(FunctionCodec):
@@ -42,9 +54,11 @@ class OcallCodec(FunctionCodec):
         function: Description,
         types: Types,
         structs: Mapping[str, int],
-        shared: SharedMemory | None = None,
+        shared: SharedMemory | None,
+        deep: Mapping[str, DeepCodec],
     ) -> None:
-        super().__init__(function, types, structs)
+        super().__init__(function, types, structs, deep)
+        self._deep = any(isinstance(buffer, DeepBuffer) for buffer in self._buffers)
         self._shared = shared
         self.allow: tuple[str, ...] = tuple(function["allow"])
         self.propagate_errno: bool = function["propagate_errno"]
@@ -62,8 +76,16 @@ class OcallCodec(FunctionCodec):
         assert codec is not None
         return codec.unpack(bytes(codec.size)) if codec.format.endswith("s") else 0
 
-    def _places(self, slots: Sequence[Any], limit: int) -> dict[str, tuple[int, int] | None]:
-        """Position and size of each buffer, None for NULL; all are inside of `limit`."""
+    def _places(
+        self,
+        slots: Sequence[Any],
+        limit: int,
+        step: Callable[[DeepBuffer, int, int], int] | None = None,
+    ) -> dict[str, tuple[int, int] | None]:
+        """Position and size of each buffer, None for NULL; all are inside of `limit`.
+
+        `step` finds where the next buffer is behind structs that are copied deep.
+        """
         sizes: dict[str, int] = {}
         for name in self._size_names:
             value = slots[self._values[name][0]]
@@ -94,8 +116,42 @@ class OcallCodec(FunctionCodec):
                 )
             places[buffer.name] = (position, size)
             # The last buffer may end without its alignment.
-            position = min(limit, position + aligned(size))
+            start, position = position, min(limit, position + aligned(size))
+            if step is not None and isinstance(buffer, DeepBuffer):
+                position = step(buffer, start, size)
         return places
+
+    def _decode_deep(
+        self, slots: Sequence[Any], buffers: bytes | bytearray | memoryview
+    ) -> tuple[dict[str, tuple[int, int] | None], dict[str, Held], dict[str, Any]]:
+        """The same with structs that are copied deep, and their values."""
+        limit = len(buffers)
+        held: dict[str, Held] = {}
+        values: dict[str, Any] = {}
+
+        def step(buffer: DeepBuffer, start: int, size: int) -> int:
+            structs = bytes(buffers[start : start + size])
+            position = min(limit, start + aligned(size))
+            places: list[tuple[int, int] | None] = []
+            targets: list[bytes | None] = []
+            for wanted in buffer.deep.sizes(structs, buffer.where):
+                if wanted is None:
+                    places.append(None)
+                    targets.append(None)
+                    continue
+                if wanted > limit - position:
+                    raise MessageError(
+                        f"{buffer.where}: {wanted} bytes behind a pointer, and the message has "
+                        f"{limit - position} left"
+                    )
+                places.append((position, wanted))
+                targets.append(bytes(buffers[position : position + wanted]))
+                position = min(limit, position + aligned(wanted))
+            held[buffer.name] = Held(start, size, tuple(places))
+            values[buffer.name] = buffer.unpack(structs, targets)
+            return position
+
+        return self._places(slots, limit, step), held, values
 
     def decode_arguments(
         self,
@@ -117,7 +173,12 @@ class OcallCodec(FunctionCodec):
             The call does not follow the interface.
         """
         slots = self._unpack_ms(ms)
-        places = self._places(slots, len(buffers))
+        held: dict[str, Held] = {}
+        deep: dict[str, Any] = {}
+        if self._deep:
+            places, held, deep = self._decode_deep(slots, buffers)
+        else:
+            places = self._places(slots, len(buffers))
         arguments: list[Any] = []
         for name in self.signature.inputs:
             if name in self._values:
@@ -128,6 +189,8 @@ class OcallCodec(FunctionCodec):
             place = places[name]
             if place is None:
                 arguments.append(None)
+            elif name in deep:
+                arguments.append(deep[name])
             elif buffer.shared:
                 arguments.append(self._view(buffer, *place))
             else:
@@ -135,7 +198,11 @@ class OcallCodec(FunctionCodec):
                 if buffer.string:
                     self._check_terminated(buffer, data)
                 arguments.append(buffer.from_bytes(data))
-        return tuple(arguments)
+        if not self._deep:
+            return tuple(arguments)
+        kept = Arguments(arguments)
+        kept.places, kept.held = places, held
+        return kept
 
     def _view(self, buffer: Buffer, offset: int, size: int) -> memoryview:
         if self._shared is None:
@@ -157,6 +224,7 @@ class OcallCodec(FunctionCodec):
         ms: bytes | bytearray | memoryview,
         buffers_size: int,
         errno: int = 0,
+        arguments: tuple[Any, ...] = (),
     ) -> tuple[bytes, list[tuple[int, bytes | memoryview]]]:
         """Pack what the callable returned.
 
@@ -170,6 +238,8 @@ class OcallCodec(FunctionCodec):
             Size of the buffer area of the call.
         errno
             What the enclave's ``errno`` becomes, with ``propagate_errno``; 0 for no error.
+        arguments
+            What :meth:`decode_arguments` gave: needed when a struct is copied deep.
 
         Returns
         -------
@@ -182,7 +252,12 @@ class OcallCodec(FunctionCodec):
             The callable returned something else than the interface says.
         """
         slots = list(self._unpack_ms(ms))
-        places = self._places(slots, buffers_size)
+        held: Mapping[str, Held] = {}
+        if isinstance(arguments, Arguments):
+            places, held = arguments.places, arguments.held
+        else:
+            assert not self._deep, "structs that are copied deep need the arguments"
+            places = self._places(slots, buffers_size)
         retval, outs = self._split(result)
         if self._retval_slot is not None:
             slots[self._retval_slot] = self._codecs[self._retval_slot].pack(
@@ -199,8 +274,42 @@ class OcallCodec(FunctionCodec):
                 if not self._by_name[name].goes_in:
                     writes.append((place[0], bytes(place[1])))
                 continue
-            writes.append((place[0], self._out(self._by_name[name], value, place[1])))
+            buffer = self._by_name[name]
+            if isinstance(buffer, DeepBuffer):
+                writes += self._deep_writes(buffer, value, held[name])
+                continue
+            writes.append((place[0], self._out(buffer, value, place[1])))
         return self._struct.pack(*slots), writes
+
+    @staticmethod
+    def _deep_writes(
+        buffer: DeepBuffer, value: Any, held: Held
+    ) -> list[tuple[int, bytes | memoryview]]:
+        """Structs of an answer, with what they point to: never more than came."""
+        structs, targets = buffer.pack(value)
+        if len(structs) != held.size:
+            count = held.size // buffer.deep.size
+            raise ValueError(
+                f"{buffer.where}: returned {len(structs) // buffer.deep.size} structs, expected "
+                f"{count}"
+            )
+        writes: list[tuple[int, bytes | memoryview]] = [
+            (held.position, buffer.deep.marked(structs, held))
+        ]
+        for place, target in zip(held.targets, targets, strict=True):
+            if target is None:
+                continue
+            if place is None:
+                raise ValueError(f"{buffer.where}: returned a buffer where the pointer is NULL")
+            position, size = place
+            if len(target) > size:
+                raise ValueError(
+                    f"{buffer.where}: returned {len(target)} bytes behind a pointer, there is room "
+                    f"for {size}"
+                )
+            if len(target) != 0:
+                writes.append((position, target))
+        return writes
 
     def _split(self, result: Any) -> tuple[Any, Sequence[Any]]:
         count = len(self.signature.outputs)

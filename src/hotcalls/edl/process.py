@@ -35,6 +35,7 @@ from hotcalls.edl.model import (
     VoidType,
     c_spelling,
 )
+from hotcalls.edl.process_deep import deep_side
 from hotcalls.edl.process_rules import GENERATED_SUFFIXES, check_process
 
 __all__ = ["GENERATED_SUFFIXES", "check_process", "emit"]
@@ -147,6 +148,13 @@ class _Argument:
     string_size: str
     character: str
     string: str | None
+    deep: str | None
+    held: str
+
+    @property
+    def key(self) -> str:
+        """Its name behind ``size_``, where it must not become a type."""
+        return "t_" if self.name == "t" else self.name
 
 
 class _Emitter:
@@ -170,7 +178,21 @@ class _Emitter:
         used: dict[str, _Padding] = {}
         proxies = [self._function(f, paddings, used, trusted, proxy=True) for f in called]
         bridges = [self._function(f, paddings, used, trusted, proxy=False) for f in served]
+
+        def places_of(type_: Type) -> str | None:
+            table = self._padding(type_, paddings, used)
+            return table.name if table else None
+
+        deep = deep_side(
+            interface,
+            called,
+            served,
+            size_of=self._size,
+            signed=self._signed,
+            places_of=places_of,
+        )
         return {
+            **deep,
             "file": interface.file,
             "name": interface.name,
             "suffix": suffix,
@@ -324,7 +346,10 @@ class _Emitter:
         padding = None if function.is_void else self._padding(function.returns, tables, used)
         names = {
             base: unique(base)
-            for base in ("enclave", "port", "pending", "ms", "status", "total", "retval", "frame")
+            for base in (
+                *("enclave", "port", "pending", "ms", "status", "total", "retval", "frame"),
+                "failed",
+            )
         }
         return {
             "id": function.id,
@@ -344,6 +369,7 @@ class _Emitter:
             "retval_from": _from_field(interface, function.returns),
             "error": error is not None,
             "arguments": arguments,
+            "deep": [a for a in arguments if a.deep],
             "pointers": [argument for argument in arguments if argument.kind != "value"],
             "buffers": [a for a in arguments if a.kind in ("string", "buffer")],
             "outs": outs,
@@ -393,7 +419,8 @@ class _Emitter:
         # A parameter of a proxy must not hide a type or a constant of the interface.
         hidden = _Names(self._globals)
         local = {p.name: hidden(p.name) if proxy else p.name for p in function.parameters}
-        unique = _Names(set(local.values()) if proxy else {function.name})
+        # size_t is the type, not the size of a parameter `t`.
+        unique = _Names({"size_t", *(local.values() if proxy else [function.name])})
         ms = _Names({function.name} | self._globals)("ms")
 
         def proxy_value(name: str) -> str:
@@ -414,7 +441,8 @@ class _Emitter:
             elif parameter.string:
                 kind = "string"
             padding = None
-            if kind in ("value", "buffer"):
+            deep = interface.copied_deep(parameter)
+            if kind in ("value", "buffer") and deep is None:
                 padding = self._padding(parameter.element, tables, used)
             if (
                 kind == "value"
@@ -454,6 +482,8 @@ class _Emitter:
                     string_size,
                     "wchar_t" if parameter.string == "wstring" else "char",
                     parameter.string,
+                    deep.name if deep else None,
+                    unique(f"held_{parameter.name}"),
                 )
             )
         return arguments

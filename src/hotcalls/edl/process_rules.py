@@ -26,6 +26,7 @@ from hotcalls.edl.model import (
     c_spelling,
 )
 from hotcalls.edl.names import HEADER_FUNCTIONS, HEADER_MACROS, field_name, python_name
+from hotcalls.edl.process_deep import as_parameter
 
 GENERATED_SUFFIXES = (
     "_pending",
@@ -41,7 +42,7 @@ GENERATED_SUFFIXES = (
 
 _LARGEST_STRUCT = 1 << 32
 _LARGEST_BUFFER = 1 << 40
-_CALLED = frozenset({"memcpy", "memset", "strlen", "wcslen", "malloc", "free"})
+_CALLED = frozenset({"memcpy", "memmove", "memset", "strlen", "wcslen", "malloc", "free"})
 
 
 def check_process(interface: Interface) -> tuple[Diagnostic, ...]:
@@ -86,12 +87,15 @@ class _Reason(NamedTuple):
 
 class _Rules:
     def __init__(self, interface: Interface) -> None:
+        self._deep_seen: set[str] = set()
         self._reasons: dict[NamedType, _Reason | None] = {}
         self._interface = interface
         self._layouts = Layouts(interface)
         self.findings = Findings()
         self._generated = {f"{interface.name}_interface": "the interface"}
         for name in (
+            *("deep_get", "deep_set", "deep_mark", "deep_records", "deep_pack", "deep_send"),
+            *("deep_check", "deep_take", "deep_open", "deep_reply", "DEEP_MAX"),
             "clear_padding",
             "send_clean",
             "settle_bools",
@@ -226,6 +230,14 @@ class _Rules:
                 f"`{parameter.name}` is const and `out`",
                 "remove `const`",
             )
+        struct = self._interface.copied_deep(parameter)
+        if struct is not None:
+            self._deep(parameter, struct)
+        else:
+            self._target(parameter)
+
+    def _target(self, parameter: Parameter) -> None:
+        """What a pointer points to, of a function or of a struct that is copied deep."""
         element = self._interface.resolve(parameter.element)
         if isinstance(element, PointerType):
             self._error(
@@ -242,6 +254,43 @@ class _Rules:
             return
         else:
             self._carried(element, parameter.span, f"`{parameter.name}` points to")
+
+    def _deep(self, parameter: Parameter, struct: Composite) -> None:
+        if parameter.direction is Direction.OUT:
+            self._error(
+                parameter.span,
+                "deep-copy-out",
+                f"`{parameter.name}` is copied deep and cannot be only `out`: its sizes come from "
+                "the caller",
+                "write `[in, out]`",
+            )
+        if struct.name in self._deep_seen:
+            return
+        self._deep_seen.add(struct.name)
+        for member in struct.members:
+            if member.deep:
+                pointed = as_parameter(member)
+                self._constant_size(pointed)
+                self._target(pointed)
+            elif isinstance(member.type, PointerType):
+                self._error(
+                    member.span,
+                    "struct-pointer",
+                    f"`{member.name}` of `struct {struct.name}` means nothing on the other side",
+                    "give it `size=` or `count=`",
+                )
+            else:
+                self._carried(member.type, member.span, f"`{member.name}` is")
+        named = NamedType("struct", struct.name)
+        if self._layouts.of(named) is None:
+            return
+        if self._layouts.holes(named) is None or self._layouts.bools(named) is None:
+            self._error(
+                struct.span,
+                "padding",
+                f"`struct {struct.name}` has padding or `bool` in too many places",
+                "order its members by falling size, or name the padding as members",
+            )
 
     def _constant_size(self, parameter: Parameter) -> None:
         """A size that the EDL gives as numbers must be one that an address space has."""
@@ -320,8 +369,8 @@ class _Rules:
         if definition.deep:
             return _Reason(
                 "deep-copy",
-                "which is copied deep",
-                "pass each of its buffers as a parameter of its own",
+                "which is copied deep, and that only a pointer parameter is",
+                "pass a pointer to it as a parameter of its own",
             )
         if definition.has_pointers:
             return _Reason(

@@ -11,6 +11,9 @@ The rule, which :mod:`hotcalls.edl.signature` and :mod:`hotcalls.edl.marshal` ca
   surrogate escapes for other bytes).  A struct is a named tuple; tuples, mappings and objects with
   its fields are taken too.
 - A pointer without ``size=`` and ``count=`` is the value that it points to.
+- A struct that is copied deep is a named tuple without the members that only say how much its
+  pointers point to; these are buffers, or None.  The same two rules apply to them.  Several structs
+  are a sequence of such.
 - Buffers of bytes (``void``, ``char``, ``uint8_t``, ``int8_t``, and types that only a C header
   knows) are bytes-like going in and bytes coming out.  Buffers of anything wider are sequences
   going in, or bytes-like objects of such elements (``array``, NumPy), and lists coming out.
@@ -21,6 +24,7 @@ The rule, which :mod:`hotcalls.edl.signature` and :mod:`hotcalls.edl.marshal` ca
   the order of the parameters; None when there is neither.
 - Ocalls are the mirror image: the callable gets what goes in and returns what comes out; bytes that
   it returns may be shorter than the buffer, the rest is zero.
+- A private ecall is called like any other, from within an ocall that allows it.
 - A name that Python reserves gets ``_`` behind it (so do ``count`` and ``index`` in structs); one
   that begins with ``_`` gets ``x`` before it.
 """
@@ -28,6 +32,7 @@ The rule, which :mod:`hotcalls.edl.signature` and :mod:`hotcalls.edl.marshal` ca
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +44,7 @@ from hotcalls.edl.signature import (
     element_of,
     is_fixed_array,
     is_value,
+    members_signature,
     signature_of,
     sizes_of,
     type_size,
@@ -73,6 +79,11 @@ class _Stub:
     def __init__(self, description: Description) -> None:
         self._description = description
         self._sizes = sizes_of(description)
+        self._deep = {
+            item["name"]
+            for item in description["structs"]
+            if any(member.get("size") or member.get("count") for member in item["members"])
+        }
         self.used: set[str] = set()
         taken = {
             "Any",
@@ -113,10 +124,12 @@ class _Stub:
         for item in self._description["structs"]:
             if item["tag"] != "struct" or item["size"] is None:
                 continue
-            if any(m["type"]["kind"] in ("pointer", "union", "foreign") for m in item["members"]):
+            if any(self._untyped(member) for member in item["members"]):
                 continue
+            by_name = {member["name"]: member for member in item["members"]}
             fields = [
-                (field_name(member["name"]), self._member(member)) for member in item["members"]
+                (field_name(name), self._member(by_name[name]))
+                for name in members_signature(item, self._sizes).inputs
             ]
             self.used.add("NamedTuple")
             known.append(
@@ -137,7 +150,16 @@ class _Stub:
                 enums.append({"class": self._enum_class[item["name"]], "values": values})
         return enums
 
+    @staticmethod
+    def _untyped(member: Description) -> bool:
+        kind = member["type"]["kind"]
+        if kind == "pointer":
+            return member.get("size") is None and member.get("count") is None
+        return kind in ("union", "foreign")
+
     def _member(self, member: Description) -> str:
+        if member["type"]["kind"] == "pointer":
+            return self._type({**member, "direction": "inout"}, given=True, null=True)
         type_ = self._scalar(member["type"])
         if not member.get("dims"):
             return type_
@@ -186,6 +208,9 @@ class _Stub:
             text = self._scalar(element)
         elif type_size(element, self._sizes) == 1 and element["kind"] in ("int", "char"):
             text = self._buffer(given)
+        elif given and element["kind"] == "struct" and element["name"] in self._deep:
+            self.used.add("Sequence")
+            text = f"Sequence[{self._scalar(element)}]"
         elif given:
             self.used.add("Sequence")
             text = f"Sequence[{self._scalar(element)}] | {self._buffer(given)}"
@@ -209,7 +234,8 @@ class _Stub:
     def ecalls(self) -> list[dict[str, str]]:
         methods = []
         for function in self._description["ecalls"]:
-            if not function["public"]:
+            allowed = self._allowed_by(function)
+            if not function["public"] and not allowed:
                 continue
             signature = signature_of(function, self._sizes)
             by_name = {p["name"]: p for p in function["parameters"]}
@@ -222,9 +248,15 @@ class _Stub:
                 {
                     "text": _wrap(f"    def {python_name(function['name'])}", arguments, result),
                     "name": function["name"],
+                    "note": "" if function["public"] else _note(allowed),
                 }
             )
         return methods
+
+    def _allowed_by(self, function: Description) -> list[str]:
+        """The ocalls during which a private ecall may be made."""
+        ocalls = self._description["ocalls"]
+        return [ocall["name"] for ocall in ocalls if function["name"] in ocall["allow"]]
 
     def ocalls(self) -> list[dict[str, str]]:
         callables = []
@@ -240,6 +272,16 @@ class _Stub:
                 {"name": function["name"], "type": f"Callable[[{arguments}], {result}]"}
             )
         return callables
+
+
+def _note(allowed: Sequence[str]) -> str:
+    names = [f"``{name}``" for name in allowed]
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+    text = f"It is private: call it from within {listed}, during which it is allowed."
+    indent = " " * 8
+    return textwrap.fill(
+        text, _COLUMNS, initial_indent=indent, subsequent_indent=indent, break_long_words=False
+    )
 
 
 def _class_name(name: str, taken: set[str]) -> str:

@@ -82,6 +82,15 @@ def type_size(type_: Description, structs: Mapping[str, int]) -> int:
     return int(type_.get("size", 1))
 
 
+def members_signature(item: Description, structs: Mapping[str, int]) -> Signature:
+    """The same for the members of a struct that is copied deep, by the same rule."""
+    parameters = [
+        {**member, "direction": "inout" if member["type"]["kind"] == "pointer" else "value"}
+        for member in item["members"]
+    ]
+    return signature_of({"parameters": parameters, "returns": {"kind": "void"}}, structs)
+
+
 def signature_of(function: Description, structs: Mapping[str, int]) -> Signature:
     """Derive the Python signature of a function."""
     parameters = function["parameters"]

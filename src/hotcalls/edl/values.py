@@ -184,9 +184,7 @@ class StructCodec(ValueCodec):
         self.name = name
         self._fields = tuple(field_name(member) for member, _, _ in members)
         self._codecs = tuple(codec for _, _, codec in members)
-        self._make = factory or namedtuple(  # noqa: PYI024 -- typing's takes constants
-            python_name(name), self._fields
-        )
+        self._make = factory or self.tuple_type(name, self._fields)
         text = "<"
         end = 0
         for _, offset, codec in members:
@@ -194,34 +192,41 @@ class StructCodec(ValueCodec):
             end = offset + codec.size
         self._struct = struct.Struct(f"{text}{size - end}x")
 
+    @staticmethod
+    def tuple_type(name: str, fields: Sequence[str]) -> Callable[..., Any]:
+        """The named tuple of a struct."""
+        return namedtuple(python_name(name), fields)  # noqa: PYI024 -- typing's takes constants
+
+    @staticmethod
+    def items(value: Any, fields: Sequence[str], name: str, where: str) -> Sequence[Any]:
+        """The members that a tuple, a mapping or an object gives for a struct, in order."""
+        if isinstance(value, Mapping):
+            unknown = [key for key in value if key not in fields]
+            missing = [field for field in fields if field not in value]
+            if unknown or missing:
+                raise ValueError(
+                    f"{where}: expected the keys {', '.join(fields)}, got "
+                    f"{', '.join(map(str, value))}"
+                )
+            return [value[field] for field in fields]
+        if isinstance(value, (tuple, list)):
+            if len(value) != len(fields):
+                raise ValueError(f"{where}: expected {len(fields)} members, got {len(value)}")
+            return value
+        try:
+            return [getattr(value, field) for field in fields]
+        except AttributeError:
+            raise TypeError(
+                f"{where}: expected struct {name} ({', '.join(fields)}), got {type_name(value)}"
+            ) from None
+
     def pack(self, value: Any, where: str) -> bytes:
         """See :class:`ValueCodec`."""
         if isinstance(value, (bytes, bytearray, memoryview)):
             if len(value) != self.size:
                 raise ValueError(f"{where}: expected {self.size} bytes, got {len(value)}")
             return self._struct.pack(*self._struct.unpack(value))  # Without its padding.
-        items: Sequence[Any]
-        if isinstance(value, Mapping):
-            unknown = sorted(str(key) for key in value if key not in self._fields)
-            missing = [field for field in self._fields if field not in value]
-            if unknown or missing:
-                raise ValueError(
-                    f"{where}: expected the keys {', '.join(self._fields)}, got "
-                    f"{', '.join(map(str, value))}"
-                )
-            items = [value[field] for field in self._fields]
-        elif isinstance(value, (tuple, list)):
-            items = value
-            if len(items) != len(self._fields):
-                raise ValueError(f"{where}: expected {len(self._fields)} members, got {len(items)}")
-        else:
-            try:
-                items = [getattr(value, field) for field in self._fields]
-            except AttributeError:
-                raise TypeError(
-                    f"{where}: expected struct {self.name} ({', '.join(self._fields)}), got "
-                    f"{type_name(value)}"
-                ) from None
+        items = self.items(value, self._fields, self.name, where)
         return self._struct.pack(
             *(
                 codec.pack(item, inside(where, f".{field}"))

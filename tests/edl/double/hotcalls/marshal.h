@@ -175,18 +175,26 @@ static inline enum hc_status hc_frame_open(struct hc_frame *frame, void *ms, siz
     return HC_OK;
 }
 
+static inline enum hc_status hc_frame_memory(struct hc_frame *frame, size_t size, void **memory)
+{
+    if (frame->memory_count == DOUBLE_BUFFERS)
+        abort();
+    *memory = malloc(size + 1);
+    if (*memory == NULL)
+        return HC_ERR_MEMORY;
+    memset(*memory, DOUBLE_STALE, size);
+    frame->memory[frame->memory_count++] = *memory;
+    return HC_OK;
+}
+
 static inline enum hc_status hc_frame_inout(struct hc_frame *frame, size_t size, void **buffer,
                                             size_t *position)
 {
     *position = frame->cursor;
     if (frame->cursor > frame->size || size > frame->size - frame->cursor)
         return HC_ERR_MESSAGE;
-    if (frame->memory_count == DOUBLE_BUFFERS)
-        abort();
-    *buffer = malloc(size + 1);
-    if (*buffer == NULL)
+    if (hc_frame_memory(frame, size, buffer) != HC_OK)
         return HC_ERR_MEMORY;
-    frame->memory[frame->memory_count++] = *buffer;
     frame->cursor = hc_message_add(frame->cursor, size);
     if (size != 0)
         memcpy(*buffer, frame->area + *position, size);
