@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Structs that are copied deep by the process target: C and Python, both ways, and a peer that lies.
+"""Structs that are copied deep by the process target: C, Python, both ways, a peer that lies.
 
 test_deep_mutants.py runs this file again with sides that lack a check, and with AddressSanitizer.
 """
@@ -122,7 +122,8 @@ def test_wrong_value_is_refused_with_its_place(
         ("change", (LINE, 0), TypeError, r"change\(lines=…\): expected a sequence of structs"),
         ("change", ([LINE, 5], 0), TypeError, r"change\(lines\[1\]=…\): expected struct line"),
         ("change", ([line(tag=1 << 40)], 0), OverflowError, r"change\(lines\[0\]\.tag=…\)"),
-        ("both", ([([], None, None)], None), ValueError, r"both\(p=…\): expected 2 elements, got 1"),
+        ("both", ([([], None, None)], None), ValueError,
+         r"both\(p=…\): expected 2 elements, got 1"),
         ("both", ([([], None, b"short")] * 2, None), ValueError,
          r"both\(p\[0\]\.key=…\): expected 8 bytes, got 5"),
     ],

@@ -21,7 +21,7 @@ from hotcalls.edl import parse_file
 from hotcalls.edl.process import emit
 
 HERE = Path(__file__).resolve().parent
-FLAGS = ["-fsanitize=address", "-g", "-Wno-error"]
+FLAGS = ["-fsanitize=address", "-O0", "-Wno-error"]
 FAIL = r"\n +return [\w= :?]+;\n"
 
 #: Which side, what is taken away, and what stands there instead.
