@@ -59,6 +59,32 @@ CASES = [
         " trusted { public void f(struct d p); }; };",
         "",
     ),
+    (
+        "enclave { struct d { size_t n; [count=n] int *p; };"
+        " trusted { public void f([out] struct d p[2]); }; };",
+        "io",
+    ),
+    (
+        "enclave { struct d { size_t n; [count=n] int *p; };"
+        " trusted { public void f([in, size=n] struct d *p, size_t n); }; };",
+        "ih",
+    ),
+    ("enclave { struct d { [size=4, user_check] int *p; }; trusted { public void f(); }; };", "i"),
+    ("enclave { struct d { [user_check] int *p; }; trusted { public void f(); }; };", ""),
+    ("enclave { struct d { [size=4, count=2] int *p; }; trusted { public void f(); }; };", "ioh"),
+    ("enclave { struct d { float n; [size=n] int *p; }; trusted { public void f(); }; };", "o"),
+    (ROOT % "void o([out, size=4] const void *p);", "o"),
+    (ROOT % "void o([user_check] void *p[4]);", "io"),
+    (ROOT % "void o([user_check] int *p[4]);", "o"),
+    (ROOT % "void o([in, count=n] const void **p, size_t n);", "ioh"),
+    (ROOT % "void o([in, size=8, count=n] const void **p, size_t n);", "ih"),
+    (ROOT % "void o([in, count=n] int *p, double n);", "o"),
+    (ROOT % "void o(char int c, unsigned char int d);", "o"),
+    (ROOT % "void o([out, in, string] char *s);", "ih"),
+    (ROOT % "void o([in, out, string] char *s);", "ioh"),
+    (ROOT % "void o([string] char *s);", ""),
+    (ROOT % "void o([count=1] int *s);", ""),
+    (ROOT % "DIR *o([\nuser_check] DIR *d, long at);", "ioh"),
     ("#define N 4\nenclave { trusted { public void f([in] int a[N]); }; };", "ih"),
     ("#ifdef NO\n!\n#endif\nenclave { trusted { public void f(); }; };", "ioh"),
     ("#if 1\nenclave { trusted { public void f(); }; };\n#endif", "ih"),
@@ -216,6 +242,24 @@ def test_import_may_leave_the_directory_as_the_others_allow(tmp_path: Path) -> N
     with pytest.raises(EdlError) as caught:
         parse_file(root)
     assert caught.value.errors[0].rule == "import-escape"
+
+
+def test_named_import_through_several_files_is_as_the_others_have_it(tmp_path: Path) -> None:
+    (tmp_path / "a.edl").write_text(
+        'enclave { from "b.edl" import *; from "c.edl" import *; untrusted { void a(); }; };'
+    )
+    (tmp_path / "b.edl").write_text("enclave { untrusted { void b(); }; };")
+    (tmp_path / "c.edl").write_text("enclave { untrusted { void c(); }; };")
+    root = tmp_path / "root.edl"
+    text = 'enclave {{ from "a.edl" import {}; trusted {{ public void f(); }}; }};'
+    root.write_text(text.format("b"))
+    for dialect in ("hotcalls", "oe"):
+        assert [ocall.name for ocall in parse_file(root, dialect=dialect).ocalls] == ["b"]
+    with pytest.raises(EdlError) as caught:
+        parse_file(root, dialect="intel")
+    assert "in each file that it imports" in caught.value.errors[0].hint
+    root.write_text(text.format("a"))
+    assert [ocall.name for ocall in parse_file(root, dialect="intel").ocalls] == ["a"]
 
 
 def test_import_without_from_is_open_enclaves(tmp_path: Path) -> None:

@@ -178,7 +178,6 @@ REFUSED = [
     ("long-double", "", "long double p"),
     ("long-double", "struct s { long double d; };", "struct s p"),
     ("pointer-to-pointer", "", "[in] int **p"),
-    ("readonly-out", "", "[out, size=4] const void *p"),
     ("buffer-size", "", "[in, count=4611686018427387903] int *p"),
     ("buffer-size", "", "[in] int p[1000000000][1000000]"),
     ("struct-size", "struct s { int a[1000000][1000000]; };", "int p"),
@@ -206,6 +205,38 @@ def test_what_the_target_cannot_carry_is_refused(
         emit(interface)
     assert rule in {error.rule for error in caught.value.errors}
     assert all(error.message.startswith("target process: ") for error in caught.value.errors)
+
+
+def test_const_that_comes_out_is_refused_where_the_language_takes_it() -> None:
+    text = "enclave { trusted { public void f([out, size=4] const void *p); }; };"
+    with pytest.raises(EdlError) as caught:
+        emit(parse_text(text, dialect="oe"))
+    assert {error.rule for error in caught.value.errors} == {"readonly-out"}
+
+
+TABLES = "struct s { char c; int i; bool b; };"
+UNUSED = [
+    ("struct s a", ""),
+    ("[in] struct s *a", ""),
+    ("[out] struct s *a", ""),
+    ("", "struct s a"),
+    ("", "[in] struct s *a"),
+    ("", "[in, out] struct s *a"),
+    ("[in] bool *t", "[in, count=t] int *p, int t"),
+    ("[in, size=size] void *t, size_t size, [out] int *area", "[in, out] int *t"),
+]
+
+
+@pytest.mark.parametrize("ecall, ocall", UNUSED)
+def test_every_direction_alone_compiles_without_warnings(
+    ecall: str, ocall: str, tmp_path: Path, gcc: str
+) -> None:
+    text = f"enclave {{ {TABLES} trusted {{ public void f({ecall}); }};"
+    text += f" untrusted {{ void o({ocall}); }}; }};"
+    for name, content in emit(parse_text(text, "E.edl")).items():
+        (tmp_path / name).write_text(content)
+    for side in "tu":
+        compile_c(gcc, tmp_path / f"E_{side}.c", f"-I{DOUBLE}")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hotcalls.edl.model import Direction
 Accept = Callable[..., Interface]
 Refuse = Callable[..., set[str]]
 
+PAIRS = "struct deep { size_t n; [count=n] int *p; }; struct plain { int *p; };"
 DEEP = "struct deep { size_t n; [count=n] int *p; };"
 SHALLOW = "struct shallow { int *p; };"
 
@@ -54,6 +55,7 @@ PARAMETERS = [
     ("readonly", "[in] const int *p", "[in, readonly] int *p"),
     ("readonly-out", "[in, isptr, readonly] foo_t p", "[out, isptr, readonly] foo_t p"),
     ("readonly-out", "[in] const int *p", "[out] const int *p"),
+    ("readonly-out", "[in, size=4] const void *p", "[out, size=4] const void *p"),
     ("readonly-out", "[in, out] int *p", "[in, out] const int *p"),
     ("const", "[in] const int *p", "const int p"),
     ("const", "[in] int p[4]", "[in] const int p[4]"),
@@ -214,6 +216,11 @@ FUNCTIONS = [
         "deep-copy-out",
         {"types": DEEP, "trusted": "public void f([in, out] struct deep *p);"},
         {"types": DEEP, "trusted": "public void f([out] struct deep *p);"},
+    ),
+    (
+        "deep-copy-out",
+        {"types": PAIRS, "trusted": "public void f([out] struct plain p[2]);"},
+        {"types": PAIRS, "trusted": "public void f([out] struct deep p[2]);"},
     ),
     (
         "deep-copy-foreign",
@@ -398,7 +405,6 @@ WARNINGS = [
     ("unreachable", {"trusted": "void f();"}),
     ("shallow-struct", {"types": SHALLOW, "trusted": "public void f(struct shallow p);"}),
     ("struct-name", {"types": "struct s { int a; };", "trusted": "public void f(s p);"}),
-    ("readonly-out", {"trusted": "public void f([out, size=4] const void *p);"}),
     ("cpp-keyword", {"trusted": "public void class();"}),
     ("cpp-keyword", {"trusted": "public void f(int this);"}),
 ]

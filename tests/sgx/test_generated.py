@@ -154,6 +154,31 @@ def test_example_of_the_guide_runs(tmp_path: Path) -> None:
     assert native.run([program]).stdout == "the call was made and answered: 0, 42\n"
 
 
+SHAPES = [
+    ("void", "void", ""),
+    ("struct s", "struct s p", ""),
+    ("char *", "[user_check] const char **p", "[in, count=n] const void **p, size_t n"),
+    ("int", "[in, count=4] const char **p", "[in, out, count=4] char **p"),
+    ("int *", "[out] int **area", "[out] int **area, [user_check] void *q"),
+]
+
+
+@pytest.mark.parametrize("returns, ecall, ocall", SHAPES)
+def test_unusual_shapes_compile_without_warnings(
+    returns: str, ecall: str, ocall: str, tmp_path: Path
+) -> None:
+    text = f"enclave {{ struct s {{ int a; }}; trusted {{ public {returns} f({ecall}); }};"
+    text += f" untrusted {{ {returns} o({ocall}); }}; }};"
+    for name, content in emit_sgx(parse_text(text, "E.edl")).items():
+        (tmp_path / name).write_text(content)
+    for side in "tu":
+        command = ["gcc", *native.WARNINGS, *INCLUDES, "-O1", "-c", str(tmp_path / f"E_{side}.c")]
+        done = subprocess.run(
+            [*command, "-o", os.devnull], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
 ROOT = "enclave {{ {} trusted {{ public void f({}); }}; untrusted {{ {} }}; }};"
 
 

@@ -202,12 +202,15 @@ class _Loader:
         self._done[key] = missing = self._take_own(file, wanted)
         self._stack.append(file.identity)
         found: set[str] = set()
+        lost: set[str] = set()
         for statement in file.imports():
             child = self._open(file, statement)
             if child is None:
                 found |= missing  # The failed import is reported; names it may hold are not.
             elif wanted is not None:
-                found |= missing - self._take(child, frozenset(missing))
+                without = self._take(child, frozenset(missing))
+                found |= missing - without
+                lost |= without
             elif statement.names is None:
                 self._take(child, None)
             else:
@@ -215,6 +218,9 @@ class _Loader:
                 self._report_missing(statement, self._take(child, frozenset(names)), child)
         self._stack.pop()
         missing -= found
+        if self._dialect.name == "intel":
+            # It looks for a name in every file that the named one imports, and wants it in each.
+            missing |= lost
         return missing
 
     def _take_own(self, file: LoadedFile, wanted: frozenset[str] | None) -> set[str]:
@@ -235,7 +241,9 @@ class _Loader:
                     written.span,
                     "import",
                     f"{child.syntax.source.path} declares no function `{written.text}`",
-                    "import a function that it declares, or `*` for all",
+                    "import a function that it declares, or `*` for all"
+                    if self._dialect.name != "intel" or not child.imports()
+                    else "Intel's compiler wants it there, or in each file that it imports",
                 )
 
     def _open(self, importer: LoadedFile, statement: ImportSyntax) -> LoadedFile | None:

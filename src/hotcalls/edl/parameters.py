@@ -85,6 +85,8 @@ class DeclarationRules:
         type_: Type
         words = tuple(word.text for word in syntax.words)
         if syntax.tag == "builtin":
+            if self._dialect.oe and words in (("char", "int"), ("unsigned", "char", "int")):
+                words = words[:-1]  # Open Enclave's compiler skips the `int`, as behind `short`.
             if words == ("void",):
                 type_ = VoidType()
             elif words in BUILTIN_TYPES:
@@ -207,7 +209,10 @@ class DeclarationRules:
     def struct_member(self, syntax: DeclarationSyntax) -> Member | None:
         """A member of a struct; ``size=`` and ``count=`` make the struct a deep one."""
         attributes = self._attributes(syntax.attributes, self._known)
+        sized = any(key in attributes for key in _VALUED)
         for key, attribute in attributes.items():
+            if key == "user_check" and sized and self._dialect.name == "intel":
+                continue  # Intel's compiler takes it and copies all the same.
             if key not in _VALUED:
                 self._findings.error(
                     attribute.key.span,
@@ -215,7 +220,7 @@ class DeclarationRules:
                     f"`{key}` is not for members of a struct: they travel as the struct does",
                     "only `size=` and `count=` may stand here",
                 )
-        if syntax.attributes is not None and not any(key in attributes for key in _VALUED):
+        if syntax.attributes is not None and not sized:
             self._findings.error(
                 syntax.attributes.span,
                 "member-attribute",
@@ -429,14 +434,13 @@ class DeclarationRules:
         self._check_strings(parameter, attributes)
         self._check_size(place, parameter, attributes)
         self._check_array(parameter, attributes)
-        void_pointer = parameter.type == PointerType(VoidType())
         if parameter.const and parameter.direction.comes_out and not self._dialect.oe:
-            message = f"`{parameter.name}` is read-only and cannot be `out`"
-            if void_pointer:
-                # Intel's compiler lets this one pass.
-                self._findings.warning(place, "readonly-out", message, "remove `const`")
-            else:
-                self._findings.error(place, "readonly-out", message, "remove `const` or `out`")
+            self._findings.error(
+                place,
+                "readonly-out",
+                f"`{parameter.name}` is read-only and cannot be `out`",
+                "remove `const` or `out`",
+            )
         if parameter.nrz and parameter.direction is not Direction.OUT:
             self._findings.error(
                 attributes["nrz"].key.span,
@@ -526,6 +530,14 @@ class DeclarationRules:
                 f"`{parameter.string}` needs a direction",
                 "write `[in, string]`",
             )
+        order = list(attributes)
+        if self._dialect.oe and "in" in order and "out" in order[: order.index("in")]:
+            self._findings.error(
+                span,
+                "string-out",
+                f"Open Enclave's compiler wants `in` before `out` with `{parameter.string}`",
+                f"write `[in, out, {parameter.string}]`",
+            )
         if parameter.isary:
             self._findings.error(
                 span, "isary-string", "an array type is not a string", "remove `isary`"
@@ -589,7 +601,11 @@ class DeclarationRules:
             return
         assert parameter.span is not None
         pointers = isinstance(parameter.type, PointerType) or (parameter.dims and parameter.isptr)
-        if pointers and not (self._dialect.oe and parameter.direction is Direction.USER_CHECK):
+        unchecked = parameter.direction is Direction.USER_CHECK and (
+            self._dialect.oe
+            or (self._dialect.name == "intel" and parameter.type == PointerType(VoidType()))
+        )
+        if pointers and not unchecked:
             self._findings.error(
                 parameter.span,
                 "pointer-array",

@@ -289,7 +289,7 @@ def _fill(argument: Argument) -> list[str]:
 
 
 def _pointer(type_: str) -> str:
-    return type_ if type_.endswith("*") else f"{type_} *"
+    return f"{type_}*" if type_.endswith("*") else f"{type_} *"
 
 
 def _prototype(function: Function) -> str:

@@ -89,6 +89,13 @@ class Argument:
             return "1"
         return f"sizeof({c_spelling(parameter.type.to)})"
 
+    @property
+    def const_pointers(self) -> bool:
+        """Whether it points to pointers to const, which C does not make of others by itself."""
+        type_ = self.parameter.type
+        pointers = isinstance(type_, PointerType) and isinstance(type_.to, PointerType)
+        return self.parameter.const and pointers
+
     @functools.cached_property
     def deep(self) -> Composite | None:
         """The struct that it points to, when that is copied deep."""
@@ -136,6 +143,8 @@ class Argument:
     def as_passed(self, pointer: str) -> str:
         """A pointer to its data as the function takes it."""
         parameter = self.parameter
+        if self.const_pointers:
+            return f"(const {self.pointer}){pointer}"
         if len(parameter.dims) > 1:
             dims = "".join(f"[{size}]" for size in parameter.dims[1:])
             return f"({c_spelling(parameter.type)} (*){dims}){pointer}"

@@ -316,7 +316,8 @@ def _send(argument: Argument) -> list[str]:
         lines.append(f"        hc_sgx_write(u_{name}, {name}, {size});")
     elif not parameter.nrz:
         lines.append(f"        hc_sgx_zero(u_{name}, {size});")
-    return [*lines, "    }", f"    ms.ms_{name} = ({argument.pointer})(void *)u_{name};"]
+    const = "const " if argument.const_pointers else ""
+    return [*lines, "    }", f"    ms.ms_{name} = ({const}{argument.pointer})(void *)u_{name};"]
 
 
 def _receive(argument: Argument) -> list[str]:

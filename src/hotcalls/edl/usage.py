@@ -140,7 +140,7 @@ class UsageRules:
             )
             return
         resolved = self._interface.resolve(type_)
-        integer = isinstance(resolved, ScalarType) and resolved.kind == "int"
+        integer = isinstance(resolved, ScalarType) and (resolved.kind == "int" or self._dialect.oe)
         foreign = isinstance(resolved, NamedType) and resolved.tag in ("foreign", "enum")
         if array or not (integer or foreign):
             self._findings.error(
@@ -222,7 +222,20 @@ class UsageRules:
                 f"`struct {named.name}` is copied deep and cannot be passed by value",
                 "pass a pointer to it",
             )
-        elif composite.deep and parameter.direction is Direction.OUT and not self._dialect.oe:
+        elif composite.deep and self._dialect.oe and parameter.size is not None:
+            self._findings.error(
+                parameter.span,
+                "deep-copy-size",
+                f"Open Enclave's compiler takes no `size` for `struct {named.name}`, which is "
+                "copied deep",
+                "write `count=`",
+            )
+        elif (
+            composite.deep
+            and parameter.direction is Direction.OUT
+            and not self._dialect.oe
+            and self._one_pointer(parameter)
+        ):
             self._findings.error(
                 parameter.span,
                 "deep-copy-out",
@@ -237,6 +250,14 @@ class UsageRules:
                 f"`struct {named.name}` has pointers, and what they point to does not travel",
                 "pass a pointer to the struct and give its pointers `size=` or `count=`",
             )
+
+    def _one_pointer(self, parameter: Parameter) -> bool:
+        """Whether Intel's compiler looks at what it points to; it does not with arrays."""
+        if self._dialect.name != "intel":
+            return True
+        type_ = parameter.type
+        single = isinstance(type_, PointerType) and not isinstance(type_.to, PointerType)
+        return single and not parameter.dims
 
     def _warn(self, function: Function, parameter: Parameter) -> None:
         assert parameter.span is not None
