@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from hotcalls.edl.check import DIALECTS, parse_file
+from hotcalls.edl.collection import collection_paused
 from hotcalls.edl.diagnostics import Diagnostic, EdlError
 from hotcalls.edl.output import write_files
 from hotcalls.edl.preprocess import definitions
@@ -118,17 +119,19 @@ def edl_command(
         definitions(defines)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    written: list[Path] = []
     try:
-        interface = parse_file(edl, search_path, dialect=dialect, defines=defines)
-        warnings = interface.warnings
-        if dump:
-            show(warnings)
-            click.echo(interface.to_json())
-            return
-        if not check_only:
+        with collection_paused():
+            interface = parse_file(edl, search_path, dialect=dialect, defines=defines)
+            warnings = interface.warnings
+            if dump:
+                show(warnings)
+                click.echo(interface.to_json())
+                return
+            files: dict[str, str] = {}
             both = trusted == untrusted
-            if target == "sgx-sdk":
+            if check_only:
+                pass
+            elif target == "sgx-sdk":
                 warnings += check_sgx(interface, hot_all=hot_all)
                 files = emit_sgx(
                     interface,
@@ -146,7 +149,7 @@ def edl_command(
                     stub=untrusted or both,
                     use_prefix=use_prefix,
                 )
-            written = write_files(out_dir, files)
+            written = write_files(out_dir, files) if files else []
     except EdlError as error:
         refuse(error, as_data=as_data)
     except OSError as error:

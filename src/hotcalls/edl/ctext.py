@@ -79,16 +79,17 @@ def _fill(first: str, arguments: Sequence[str], tail: str, align: int) -> list[s
 def literal(text: str, indent: int = 4) -> str:
     """A string as C literals of one line each."""
     room = COLUMNS - indent - 3
+    # Escaped question marks cannot make trigraphs.
+    escaped = text.translate({ord(character): f"\\{character}" for character in '"\\?'})
     lines: list[str] = []
-    line = ""
-    for character in text:
-        # Escaped question marks cannot make trigraphs.
-        piece = f"\\{character}" if character in '"\\?' else character
-        if len(line) + len(piece) > room:
-            lines.append(line)
-            line = ""
-        line += piece
-    lines.append(line)
+    start = 0
+    while start < len(escaped) or not lines:
+        line = escaped[start : start + room]
+        # An escape is not cut in two: each but the last of a row of them is whole.
+        if (len(line) - len(line.rstrip("\\"))) % 2 == 1:
+            line = line[:-1]
+        lines.append(line)
+        start += len(line)
     return "\n".join(f'{" " * indent}"{line}"' for line in lines)
 
 

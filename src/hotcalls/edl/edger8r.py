@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hotcalls.edl.collection import collection_paused
 from hotcalls.edl.diagnostics import Diagnostic, EdlError
 from hotcalls.edl.model import Interface
 from hotcalls.edl.output import write_files
@@ -148,7 +149,8 @@ def _run(arguments: Sequence[str]) -> int:
     failed = False
     for name in options.files:
         try:
-            _, warnings = _compile(name, options)
+            with collection_paused():
+                _, warnings = _compile(name, options)
         except EdlError as error:
             print(error, file=sys.stderr)
             failed = True

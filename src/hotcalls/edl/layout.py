@@ -111,6 +111,7 @@ class Layouts:
     def __init__(self, interface: Interface) -> None:
         self._interface = interface
         self._composites: dict[str, tuple[Layout, tuple[MemberLayout, ...]] | None] = {}
+        self._marshalling: dict[tuple[bool, int], Marshalling | None] = {}
         self._holes: dict[str, tuple[tuple[int, int], ...] | None] = {}
         self._bools: dict[str, tuple[tuple[int, int], ...] | None] = {}
 
@@ -221,6 +222,12 @@ class Layouts:
 
     def marshalling(self, function: Function) -> Marshalling | None:
         """The marshalling struct of a function; None when a type's size is unknown."""
+        key = (function.trusted, function.id)
+        if key not in self._marshalling:
+            self._marshalling[key] = self._marshal(function)
+        return self._marshalling[key]
+
+    def _marshal(self, function: Function) -> Marshalling | None:
         wanted: list[tuple[str, str, str | None, Type]] = []
         if not function.is_void:
             wanted.append(("retval", "retval", None, function.returns))

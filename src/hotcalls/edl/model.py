@@ -324,9 +324,7 @@ class Interface:
 
         Equal interfaces give equal text; see :mod:`hotcalls.edl.description` for its form.
         """
-        from hotcalls.edl.description import canonical, describe
-
-        return canonical(describe(self))
+        return self._json
 
     def description(self) -> dict[str, Any]:
         """The same as :meth:`to_json`, as plain Python data."""
@@ -334,7 +332,13 @@ class Interface:
 
         return describe(self)
 
-    @property
+    @functools.cached_property
+    def _json(self) -> str:
+        from hotcalls.edl.description import canonical, describe
+
+        return canonical(describe(self))
+
+    @functools.cached_property
     def digest(self) -> bytes:
         """SHA-256 of :meth:`to_json`."""
         import hashlib
