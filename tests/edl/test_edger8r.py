@@ -86,6 +86,21 @@ def test_wrong_usage_ends_with_one(arguments: list[str]) -> None:
     assert run(*arguments) == 1
 
 
+@pytest.mark.parametrize("side, other", [("t", "u"), ("u", "t")])
+def test_nothing_is_written_when_one_side_cannot_be(folder: Path, side: str, other: str) -> None:
+    (folder / side).write_text("a file, not a directory")
+    assert run("--trusted-dir", "t", "--untrusted-dir", "u", "Enclave.edl") == 1
+    assert made(folder) == set()
+    (folder / side).unlink()
+    (folder / side / f"Enclave_{side}.c").mkdir(parents=True)
+    assert run("--trusted-dir", "t", "--untrusted-dir", "u", "Enclave.edl") == 1
+    assert made(folder) == {f"{side}/Enclave_{side}.c"}
+    assert not list(folder.rglob(".hotcalls-*"))
+    (folder / side / f"Enclave_{side}.c").rmdir()
+    assert run("--trusted-dir", "t", "--untrusted-dir", "u", "Enclave.edl") == 0
+    assert made(folder) >= {f"{other}/Enclave_{other}.h", f"{side}/Enclave_{side}.c"}
+
+
 def test_include_directory_has_the_headers(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--print-include") == 0
     assert (Path(capsys.readouterr().out.strip()) / "hotcalls" / "lane.h").is_file()

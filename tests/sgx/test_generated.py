@@ -226,6 +226,12 @@ def test_generated_text_is_the_same_each_time(generated: Path) -> None:
         ("", "int eid", "reserved-name"),
         ("", "int errno", "reserved-name"),
         ("", "int u_p", "reserved-name"),
+        ("struct hc_deep { int a; };", "int p", "reserved-name"),
+        ("struct ms_f_t { int a; };", "int p", "reserved-name"),
+        ("enum { sgx_f };", "int p", "reserved-name"),
+        ("struct s { int errno; };", "int p", "reserved-name"),
+        ("enum e { memcpy };", "int p", "reserved-name"),
+        ("", "int memcpy", "reserved-name"),
     ],
 )
 def test_what_cannot_be_generated_is_refused(types: str, parameters: str, rule: str) -> None:

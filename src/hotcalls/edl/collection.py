@@ -2,8 +2,8 @@
 """Compiling without garbage collection.
 
 Used by the command lines.  A large interface is a million small objects that live until the end;
-looking through them for garbage again and again takes a fifth of the time.  What is read is bounded,
-so what is allocated is too.
+looking through them for garbage again and again takes a fifth of the time.  What is read is
+bounded, so what is allocated is too.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pathlib import Path
 from hotcalls.edl.collection import collection_paused
 from hotcalls.edl.diagnostics import Diagnostic, EdlError
 from hotcalls.edl.model import Interface
-from hotcalls.edl.output import write_files
+from hotcalls.edl.output import write_directories
 from hotcalls.failure import HotcallsError
 
 USAGE = """\
@@ -112,7 +112,7 @@ def _compile(name: str, options: _Options) -> tuple[Interface, tuple[Diagnostic,
         header_only="--header-only" in flags,
     )
     warnings = interface.warnings + check_sgx(interface, hot_all="--hot-all" in flags)
-    written: dict[str, dict[str, str]] = {}
+    written: dict[Path, dict[str, str]] = {}
     files = emit_sgx(
         interface,
         trusted=both or "--trusted" in flags,
@@ -123,9 +123,8 @@ def _compile(name: str, options: _Options) -> tuple[Interface, tuple[Diagnostic,
     )
     for file_name, text in files.items():
         side = "t" if file_name.endswith(("_t.h", "_t.c")) else "u"
-        written.setdefault(options.directories[side], {})[file_name] = text
-    for directory, texts in written.items():
-        write_files(Path(directory), texts)
+        written.setdefault(Path(options.directories[side]), {})[file_name] = text
+    write_directories(written)
     return interface, warnings
 
 

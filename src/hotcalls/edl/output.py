@@ -8,9 +8,10 @@ directory beside its destination before the first file gets its name.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 
@@ -24,12 +25,18 @@ def staging(directory: Path) -> Iterator[Path]:
 
 def publish(stage: Path, directory: Path, names: Mapping[str, Path] | list[str]) -> list[Path]:
     """Move complete files from `stage` to their names in `directory`."""
-    written = []
-    for name in names:
-        target = names[name] if isinstance(names, Mapping) else directory / name
+    named = names if isinstance(names, Mapping) else {name: directory / name for name in names}
+    _refuse_directories(named.values())
+    for name, target in named.items():
         os.replace(stage / name, target)
-        written.append(target)
-    return written
+    return list(named.values())
+
+
+def _refuse_directories(targets: Iterable[Path]) -> None:
+    """Fail before the first file has its name, where a later one could not get it."""
+    for target in targets:
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
 
 
 def write_files(directory: Path, files: Mapping[str, str]) -> list[Path]:
@@ -40,7 +47,19 @@ def write_files(directory: Path, files: Mapping[str, str]) -> list[Path]:
     list of Path
         What was written.
     """
-    with staging(directory) as stage:
-        for name, text in files.items():
-            (stage / name).write_text(text, encoding="utf-8")
-        return publish(stage, directory, list(files))
+    return write_directories({directory: files})
+
+
+def write_directories(files: Mapping[Path, Mapping[str, str]]) -> list[Path]:
+    """The same for several directories: nothing appears in one before all are complete."""
+    with contextlib.ExitStack() as stack:
+        stages = {directory: stack.enter_context(staging(directory)) for directory in files}
+        for directory, texts in files.items():
+            for name, text in texts.items():
+                (stages[directory] / name).write_text(text, encoding="utf-8")
+        for directory, texts in files.items():
+            _refuse_directories(directory / name for name in texts)
+        written = []
+        for directory, texts in files.items():
+            written += publish(stages[directory], directory, list(texts))
+        return written

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from hotcalls.edl.diagnostics import Diagnostic, EdlError, Findings, Span
 from hotcalls.edl.model import (
+    Composite,
     Direction,
+    Enum,
     Function,
     Interface,
     Parameter,
@@ -37,6 +39,8 @@ def check_sgx(interface: Interface, *, hot_all: bool = False) -> tuple[Diagnosti
     if interface.unresolved:
         raise EdlError([unresolved(interface)])
     rules = _Rules(interface, hot_all)
+    for definition in interface.types:
+        rules.definition(definition)
     for function in interface.functions:
         rules.function(function)
     rules.findings.raise_if_failed()
@@ -65,6 +69,17 @@ class _Rules:
                 f"`{name}` is a name that generated code uses",
                 "choose another name",
             )
+
+    def definition(self, definition: Composite | Enum) -> None:
+        """Check the names of a type."""
+        if definition.name:
+            self._name(definition.name, definition.span, _CALLED)
+        if isinstance(definition, Enum):
+            for name, _ in definition.enumerators:
+                self._name(name, definition.span, _CALLED)
+        else:
+            for member in definition.members:
+                self._name(member.name, member.span, frozenset())
 
     def function(self, function: Function) -> None:
         """Check a function."""
