@@ -119,6 +119,44 @@ def test_open_enclave_warns_where_it_ignores(text: str, rule: str) -> None:
     assert rule in {warning.rule for warning in interface.warnings}
 
 
+DEEP = (
+    "enclave {{ struct d {{ size_t n; [count=n] int *p; }}; trusted {{ public void f({}); }}; }};"
+)
+
+
+@pytest.mark.parametrize(
+    "text, rule",
+    [
+        (DEEP.format("[in, size=n] struct d *p, size_t n"), "deep-copy-size"),
+        (DEEP.format("struct d p"), "deep-copy-value"),
+        ('enclave { untrusted { include "a.h" void o(); }; };', "include-block"),
+        ("enclave { trusted { void f(); }; };", "private"),
+        (ROOT % "void o([in, size=4, count=2] int *p);", "size-and-count"),
+        ("enclave { trusted { public void f() allow(f); }; };", "allow-ecall"),
+        ("#if 1\nenclave { };\n#endif", "preprocessor"),
+    ],
+)
+def test_open_enclave_refuses_by_rule(text: str, rule: str) -> None:
+    with pytest.raises(EdlError) as caught:
+        parse_text(text, dialect="oe")
+    assert rule in {error.rule for error in caught.value.errors}
+
+
+def test_open_enclave_takes_a_dimension_that_a_header_knows_and_says_so() -> None:
+    interface = parse_text(ROOT % "void o([in] int a[ELSEWHERE]);", dialect="oe")
+    assert "dimension" in {warning.rule for warning in interface.warnings}
+
+
+@pytest.mark.parametrize("dialect", LETTERS)
+def test_wide_strings_are_taken_in_every_dialect(dialect: str) -> None:
+    interface = parse_text(
+        ROOT % "void o([in, wstring] const wchar_t *s, wchar_t c, [out] wchar_t a[2][3]);",
+        dialect=dialect,
+    )
+    portable = "not-portable" not in {warning.rule for warning in interface.warnings}
+    assert portable == (dialect != "oe")
+
+
 def test_nothing_is_generated_when_a_dimension_is_unknown() -> None:
     interface = parse_text(ROOT % "void o([in] int a[ELSEWHERE]);", dialect="oe")
     with pytest.raises(EdlError, match="ELSEWHERE"):

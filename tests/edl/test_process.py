@@ -257,6 +257,20 @@ def test_functions_that_the_target_cannot_carry_are_refused(
     assert {error.rule for error in caught.value.errors} == {rule}
 
 
+@pytest.mark.parametrize(
+    "rule, ocall",
+    [
+        ("foreign-padding", "void o([in, size=8] foreign_t *p);"),
+        ("calling-convention", "[stdcall] void o();"),
+    ],
+)
+def test_what_is_legal_and_unsafe_for_the_target_gives_a_warning(
+    accept: Callable[..., Interface], rule: str, ocall: str
+) -> None:
+    assert rule in {warning.rule for warning in check_process(accept(untrusted=ocall))}
+    assert check_process(accept(untrusted="[cdecl] void o([in, size=8] void *p);")) == ()
+
+
 def test_64_pointers_fit_the_present_mask(
     accept: Callable[..., Interface], tmp_path: Path, gcc: str
 ) -> None:

@@ -351,6 +351,21 @@ def test_blocks_may_be_repeated_and_mixed() -> None:
     assert [f.id for f in interface.ocalls] == [0, 1]
 
 
+TOKENS = (
+    'enclave { include "a.h" enum e { A , B = 2 } ; struct s { size_t n ; [ count = n ] int * p ; }'
+    ' ; trusted { include "t.h" public unsigned long long f ( [ in , size = n ] const void * p ,'
+    " size_t n , [ out ] int a [ 2 ] [ 3 ] ) transition_using_threads ; void g ( void ) ; } ;"
+    " untrusted { [ cdecl , dllimport ] void o ( [ in , string ] char * s ) allow ( f , g )"
+    " propagate_errno transition_using_threads ; } ; } ;"
+)
+
+
+@pytest.mark.parametrize("between", ["/**/", "/* ; } */", "// ) ]\n", "\r\n\t", "/***/ // x\n"])
+def test_comments_and_blanks_may_stand_between_any_two_words(between: str) -> None:
+    text = between + between.join(TOKENS.split(" ")) + between
+    assert parse_text(text).to_json() == parse_text(TOKENS).to_json()
+
+
 def test_includes_belong_to_their_side() -> None:
     interface = parse_text(
         'enclave { include "both.h" trusted { include "t.h" include "t2.h" public void f(); };'

@@ -18,7 +18,7 @@ import pytest
 
 import native
 from hotcalls.edl import EdlError, parse_text
-from hotcalls.edl.sgx import emit_sgx
+from hotcalls.edl.sgx import check_sgx, emit_sgx
 from hotcalls.sgx.project import ENCLAVE_FLAGS
 
 HERE = Path(__file__).resolve().parent
@@ -238,3 +238,16 @@ def test_what_cannot_be_generated_is_refused(types: str, parameters: str, rule: 
     with pytest.raises(EdlError) as caught:
         emit_sgx(parse_text(ROOT.format(types, parameters, "")))
     assert {error.rule for error in caught.value.errors} == {rule}
+
+
+@pytest.mark.parametrize(
+    "functions, rule",
+    [
+        ("void p() allow(f) transition_using_threads;", "hot-allow"),
+        ("}; trusted { void g() transition_using_threads;", "hot-private"),
+    ],
+)
+def test_function_that_is_never_hot_gives_a_warning(functions: str, rule: str) -> None:
+    warnings = check_sgx(parse_text(ROOT.format("", "", functions)))
+    assert [warning.rule for warning in warnings] == [rule]
+    assert check_sgx(parse_text(ROOT.format("", "", "void p() transition_using_threads;"))) == ()

@@ -57,7 +57,7 @@ MUTANTS = {
     "zeros of out buffers outside": (r"        hc_sgx_zero\(.*\n", ""),
     "terminator of answers": (r"            s\[hc_size_s - 1u\] = 0;\n", ""),
     "no struct where none belongs": (RETURN.format(r"pms != NULL"), ""),
-    "no memory outside": (r"    if \(u_area == NULL\) \{\n.*\n.*\n    \}\n", ""),
+    "no memory outside": (r"    if \(u_hc_area == NULL\) \{\n.*\n.*\n    \}\n", ""),
     "page of the channel": (
         r"\(uintptr_t\)ms\.ms_region % HC_PAGE != 0 \|\| ",
         "",
