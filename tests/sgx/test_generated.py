@@ -159,6 +159,7 @@ SHAPES = [
     ("struct s", "struct s p", ""),
     ("char *", "[user_check] const char **p", "[in, count=n] const void **p, size_t n"),
     ("int", "[in, count=4] const char **p", "[in, out, count=4] char **p"),
+    ("bool", "bool b, [in, out] bool *p", "[in] bool a[3]"),
     ("int *", "[out] int **area", "[out] int **area, [user_check] void *q"),
 ]
 

@@ -18,7 +18,7 @@ import functools
 import jinja2
 
 from hotcalls.edl import ctext
-from hotcalls.edl.model import Composite, Enum, Function, Interface, c_spelling
+from hotcalls.edl.model import Composite, Enum, Function, Interface, Type, c_spelling
 from hotcalls.edl.sgx_deep import deep_data
 from hotcalls.edl.sgx_parameters import (
     Argument,
@@ -133,6 +133,7 @@ class _Emitter:
             "side": "trusted" if suffix == "t" else "untrusted",
             "guard": f"{interface.name}_{suffix}_H".upper(),
             "includes": list(dict.fromkeys(interface.includes + own)),
+            "truth": _uses_bool(interface),
             "types": [_definition(type_) for type_ in interface.types],
             "prototypes": self._prototypes(suffix),
         }
@@ -269,6 +270,17 @@ class _Emitter:
                 "        *retval = ms.ms_retval;",
             ]
         return "\n".join([*lines, "    return hc_status;", "}", ""])
+
+
+def _uses_bool(interface: Interface) -> bool:
+    """Whether a type is `bool`, which is none in C without its header."""
+    used: list[Type] = []
+    for function in interface.functions:
+        used += [function.returns, *(parameter.element for parameter in function.parameters)]
+    for definition in interface.types:
+        if isinstance(definition, Composite):
+            used += [member.type for member in definition.members]
+    return any(c_spelling(type_).rstrip("* ") == "bool" for type_ in used)
 
 
 def _fill(argument: Argument) -> list[str]:
