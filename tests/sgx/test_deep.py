@@ -19,13 +19,15 @@ import pytest
 import native
 from hotcalls.edl import EdlError, parse_file, parse_text
 from hotcalls.edl.sgx import emit_sgx
+from hotcalls.sgx.project import ENCLAVE_FLAGS
 
 HERE = Path(__file__).resolve().parent
 SOURCES = [HERE / "deep_test.c", HERE / "deep_trusted.c", HERE / "stand_in.c"]
 TESTS = native.tests_in(SOURCES[0])
-INCLUDES = [f"-I{HERE / 'sdk'}", f"-I{HERE}"]
+#: Of the stand-in SDK the headers; those of this folder go before them.
+HEADERS = native.ROOT / "src/hotcalls/sgx/stand_in/include"
+INCLUDES = [f"-I{HERE / 'sdk'}", f"-I{HEADERS}", f"-I{HERE}"]
 NARROW = "-DHC_SGX_INSECURE_NARROW_READS"
-SDK_FLAGS = ["-nostdinc", "-ffreestanding", "-fvisibility=hidden", "-fpie", "-fstack-protector"]
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +63,8 @@ def test_trusted_side_compiles_with_the_flags_of_the_sdks_samples(
 ) -> None:
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
-    includes = [f"-I{HERE / 'tlibc'}", f"-I{native.INCLUDE}", *INCLUDES]
-    command = [compiler, *native.WARNINGS, *SDK_FLAGS, *includes, "-O2", "-c"]
+    includes = [f"-I{HEADERS / 'tlibc'}", f"-I{native.INCLUDE}", *INCLUDES]
+    command = [compiler, *native.WARNINGS, *ENCLAVE_FLAGS, *includes, "-O2", "-c"]
     command += [str(deep / "deep_t.c"), "-o", str(tmp_path / "t.o")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
