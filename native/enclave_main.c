@@ -6,6 +6,7 @@
  *
  *     1, 2  the log   3  the channel   4  the enclave's shared object, sealed
  *     5     a pidfd of the host   6  a pipe that the host holds open while it wants us
+ *     7     an eventfd that tells the host that calls which nobody spins for are done
  *
  * main() reads top to bottom as the life of an enclave: harden, load, lock down, serve, end with
  * the host. Nothing of the user's runs before sandbox_harden(), and no call is served before
@@ -26,7 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FD_LOG = 2, FD_CHANNEL = 3, FD_IMAGE = 4, FD_HOST = 5, FD_LIFE = 6 };
+enum { FD_LOG = 2, FD_CHANNEL = 3, FD_IMAGE = 4, FD_HOST = 5, FD_LIFE = 6, FD_DONE = 7 };
 
 /* What the host asked for. Trusted: it is the host at launch. */
 struct wishes {
@@ -131,8 +132,8 @@ static void lock_down(uint8_t *u_base, uint64_t region_size, bool insecure_debug
         .keep = &channel, .keep_count = 1, .trust_root_files = true};
     const struct sandbox_policy policy = {
         .groups = SANDBOX_CORE,
-        .write_fds = {1, FD_LOG},
-        .write_fd_count = 2,
+        .write_fds = {1, FD_LOG, FD_DONE},
+        .write_fd_count = 3,
         .poll_fds = {FD_HOST, FD_LIFE},
         .poll_fd_count = 2,
         .insecure_debug = insecure_debug,
@@ -153,7 +154,7 @@ static void outlive_nobody(void)
 
 int main(int argc, char **argv)
 {
-    static const int keep[] = {1, FD_LOG, FD_CHANNEL, FD_IMAGE, FD_HOST, FD_LIFE};
+    static const int keep[] = {1, FD_LOG, FD_CHANNEL, FD_IMAGE, FD_HOST, FD_LIFE, FD_DONE};
     struct wishes wishes;
     struct sandbox_error error;
     struct sandbox_secret_status secret;
@@ -177,7 +178,7 @@ int main(int argc, char **argv)
     const struct hc_interface *interface = load_enclave(&geometry);
     enum hc_status status = enclave_runtime_init(u_base, &geometry, interface, wishes.responders,
                                                  (enum hc_mode)wishes.mode, wishes.idle_us,
-                                                 wishes.spin_us, wishes.take_us);
+                                                 wishes.spin_us, wishes.take_us, FD_DONE);
     if (status != HC_OK)
         enclave_fail(status, errno, "setting up: %s", hc_status_text(status));
 

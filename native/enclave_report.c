@@ -69,7 +69,7 @@ static void on_fault(int number)
         char digits[10];
         size_t count = 0;
         size_t at = sizeof prefix - 1u;
-        call = hc_untrusted_u32(&port->running.u_cell->id) & ~HC_CELL_DETACHED;
+        call = hc_untrusted_u32(&port->running.u_cell->id) & ~HC_CELL_BITS;
         uint32_t rest = call;
         do
             digits[count++] = (char)('0' + rest % 10u);

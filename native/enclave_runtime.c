@@ -27,7 +27,7 @@ static void never_freed(struct endpoint *endpoint)
 enum hc_status enclave_runtime_init(uint8_t *u_base, const struct hc_geometry *geometry,
                                     const struct hc_interface *interface, uint32_t responders,
                                     enum hc_mode mode, uint32_t idle_us, uint32_t spin_us,
-                                    uint32_t take_us)
+                                    uint32_t take_us, int notify_fd)
 {
     const struct endpoint_options options = {
         .side = HC_ENCLAVE,
@@ -37,6 +37,7 @@ enum hc_status enclave_runtime_init(uint8_t *u_base, const struct hc_geometry *g
         .idle_us = idle_us,
         .spin_us = spin_us,
         .take_us = take_us,
+        .notify_fd = notify_fd,
         .peer_lost = host_never_lost,
     };
     enum hc_status status = endpoint_init(&g_endpoint, u_base, geometry, &options);

@@ -23,7 +23,7 @@ void enclave_state(enum hc_state state);
 HC_NODISCARD enum hc_status
 enclave_runtime_init(uint8_t *u_base, const struct hc_geometry *geometry,
                      const struct hc_interface *interface, uint32_t responders, enum hc_mode mode,
-                     uint32_t idle_us, uint32_t spin_us, uint32_t take_us);
+                     uint32_t idle_us, uint32_t spin_us, uint32_t take_us, int notify_fd);
 HC_NODISCARD enum hc_status enclave_runtime_start(void);
 
 #endif /* HOTCALLS_ENCLAVE_RUNTIME_H */

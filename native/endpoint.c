@@ -121,6 +121,8 @@ enum hc_status endpoint_init(struct endpoint *endpoint, uint8_t *u_base,
     end->os.leave_core = endpoint_leave_core;
     end->os.peer_lost = options->peer_lost;
     end->os.interrupted = options->interrupted;
+    endpoint->notify_fd = options->notify_fd;
+    end->os.notify = options->notify_fd > 0 ? endpoint_notify : NULL;
     end->os.tell_core = endpoint_tell_core;
     set_bounds(endpoint, options);
     if (set_modes(endpoint, options->mode) != HC_OK)

@@ -53,6 +53,7 @@ struct endpoint {
     bool steward_running;
     uint32_t stopping; /* atomic */
     uint32_t processors;
+    int notify_fd;
     uint8_t *arenas;
     size_t arena_size;
 };
@@ -68,6 +69,8 @@ struct endpoint_options {
     uint32_t take_us;
     /* Processors that the *pair* of sides may use; 1 turns spinning off. 0: find out. */
     uint32_t processors;
+    /* An eventfd that announces answered calls to the other side (hc_os.notify); 0: none. */
+    int notify_fd;
     bool (*peer_lost)(void *context);
     bool (*interrupted)(void *context);
     void *context;
@@ -106,10 +109,19 @@ struct hc_port *endpoint_port(struct endpoint *endpoint, enum hc_status *status)
 /* Gives back the slots that the calling thread holds. Done by itself when a thread ends. */
 void endpoint_release_thread(void);
 
+/*
+ * A port that belongs to no thread: whoever holds it sees to it that one thread at a time uses
+ * it. What is called through it has to be submitted, never waited for in place. NULL as above.
+ * It keeps a reference, like any slot that is held; endpoint_give_port drops it.
+ */
+struct hc_port *endpoint_take_port(struct endpoint *endpoint, enum hc_status *status);
+void endpoint_give_port(struct endpoint *endpoint, struct hc_port *port);
+
 /* endpoint_os.c */
 void endpoint_sleep(void *context, const uint32_t *u_word, uint32_t expected, uint64_t ns);
 void endpoint_wake(void *context, uint32_t *u_word, uint32_t count);
 void endpoint_yield(void *context);
+void endpoint_notify(struct hc_end *end);
 /* endpoint_companion.c */
 bool endpoint_leave_core(void *context);
 void endpoint_tell_core(void *context, struct hc_port *port);

@@ -34,6 +34,18 @@ void endpoint_wake(void *context, uint32_t *u_word, uint32_t count)
     errno = saved;
 }
 
+/* The end is the first member of its endpoint. An eventfd that is full announces all the same. */
+void endpoint_notify(struct hc_end *end)
+{
+    const struct endpoint *endpoint = (const struct endpoint *)(const void *)end;
+    const uint64_t one = 1;
+    int saved = errno;
+    (void)!write(endpoint->notify_fd, &one, sizeof one);
+    errno = saved;
+}
+
+_Static_assert(offsetof(struct endpoint, end) == 0, "endpoint_notify relies on it");
+
 void endpoint_yield(void *context)
 {
     (void)context;

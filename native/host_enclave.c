@@ -246,6 +246,8 @@ void host_on_free(struct endpoint *endpoint)
         (void)munmap(enclave->region, enclave->region_size);
     if (enclave->not_forked != NULL)
         (void)munmap((void *)(uintptr_t)enclave->not_forked, HC_PAGE);
+    if (enclave->done >= 0)
+        (void)close(enclave->done);
     (void)pthread_mutex_destroy(&enclave->end_lock);
     free(enclave);
 }
@@ -260,7 +262,8 @@ void hc_shutdown(hc_enclave *enclave)
         /* A forked child: the region is not mapped here and the threads do not exist. */
         (void)close(enclave->pidfd);
         (void)close(enclave->life);
-        enclave->pidfd = enclave->life = -1;
+        (void)close(enclave->done);
+        enclave->pidfd = enclave->life = enclave->done = -1;
         return;
     }
     hc_break(&enclave->endpoint.end, HC_ERR_CLOSED, "the enclave was closed");
@@ -277,7 +280,8 @@ void hc_shutdown(hc_enclave *enclave)
     endpoint_close(&enclave->endpoint);
     (void)pthread_mutex_lock(&enclave->end_lock);
     (void)close(enclave->pidfd);
-    enclave->pidfd = enclave->life = -1;
+    (void)close(enclave->done);
+    enclave->pidfd = enclave->life = enclave->done = -1;
     (void)pthread_mutex_unlock(&enclave->end_lock);
 }
 

@@ -18,6 +18,7 @@ struct hc_enclave {
     int pidfd;
     bool shut; /* atomic: hc_shutdown has begun */
     int life;  /* the write end of a pipe: the enclave exits when it is closed */
+    int done;  /* the eventfd that the enclave writes: see hc_os.notify */
     void *user_data;
     enum hc_status port_error;
     struct host_shared *shared;

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -284,7 +285,8 @@ static enum hc_status start_process(hc_enclave *enclave, const struct hc_launch_
     opened->log = fcntl(options->log_fd >= 0 ? options->log_fd : STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
     if (opened->log < 0)
         opened->log = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (opened->host_pidfd < 0 || opened->log < 0) {
+    enclave->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (opened->host_pidfd < 0 || opened->log < 0 || enclave->done < 0) {
         host_error(error, HC_ERR_OS, errno, "opening the enclave's descriptors: %s",
                    strerror(errno));
         return HC_ERR_OS;
@@ -308,7 +310,8 @@ static enum hc_status start_process(hc_enclave *enclave, const struct hc_launch_
         .loader_fd = opened->loader,
         .loader_path = loader,
         .argv = argv,
-        .fds = {opened->channel, opened->image, opened->host_pidfd, opened->pipe_read, -1},
+        .fds = {opened->channel, opened->image, opened->host_pidfd, opened->pipe_read,
+                enclave->done},
         .log_fd = opened->log,
         .user = options->user,
         .group = options->group,
@@ -391,7 +394,7 @@ enum hc_status hc_launch(const struct hc_launch_options *options, hc_enclave **r
         host_error(error, HC_ERR_MEMORY, ENOMEM, "%s", strerror(ENOMEM));
         return HC_ERR_MEMORY;
     }
-    enclave->pidfd = enclave->life = -1;
+    enclave->pidfd = enclave->life = enclave->done = -1;
     enclave->exit_status = -1;
     enclave->user_data = options->user_data;
     (void)pthread_mutex_init(&enclave->end_lock, NULL);

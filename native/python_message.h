@@ -23,9 +23,6 @@
 #define HC_PY_VALUE 0u
 #define HC_PY_EXCEPTION 1u
 #define HC_PY_HELD 2u
-#define HC_PY_KIND_MASK 0xffu
-/* Of a request: write the requester's wake-up descriptor once this call is DONE. */
-#define HC_PY_NOTIFY 0x100u
 
 struct hc_py_head {
     uint32_t size; /* of the message; of an answer that is HELD, of the whole answer */

@@ -82,7 +82,7 @@ static inline void hc_run(struct hc_port *port, struct hc_lane_in *lane,
     uint32_t offset = hc_untrusted_u32(&u_cell->offset);
     frame.size = hc_untrusted_u32(&u_cell->size);
     hc_copy_in(frame.payload, u_cell->payload, HC_INLINE_SIZE);
-    frame.id = id & ~HC_CELL_DETACHED;
+    frame.id = id & ~HC_CELL_BITS;
     frame.cursor = 0;
     frame.u_message = lane->u_window;
 
@@ -113,7 +113,10 @@ static inline void hc_run(struct hc_port *port, struct hc_lane_in *lane,
     case HC_FINISHED:
         break;
     case HC_FINISHED_WAKE:
-        end->os.wake(end->os.context, hc_futex_of(u_cell), 1);
+        if ((id & HC_CELL_NOTIFY) != 0 && end->os.notify != NULL)
+            end->os.notify(end);
+        else
+            end->os.wake(end->os.context, hc_futex_of(u_cell), 1);
         break;
     case HC_FINISHED_BROKEN:
         hc_break(end, HC_ERR_POISONED, "the word of a call changed while it was being run");
@@ -636,13 +639,35 @@ HC_NOINLINE static void hc_sample(struct hc_port *port, uint32_t id, uint64_t cy
 }
 
 /*
+ * Posts call n, hot or by the companion; true: by the companion. The first half of hc_transact,
+ * for callers that wait in their own way.
+ */
+HC_NODISCARD HC_ALWAYS_INLINE bool hc_transact_post(struct hc_port *port, uint64_t n, uint32_t mode)
+{
+    struct hc_cell *u_cell = hc_out_cell(port->out, n);
+    bool switched = hc_must_switch(port, mode);
+    if (HC_UNLIKELY(switched)) {
+        hc_count(&port->counters.switched, &port->u_counters->switched);
+        hc_post_switch(port, u_cell, n);
+        return true;
+    }
+    hc_count(&port->counters.hot, &port->u_counters->hot);
+    if (port->is_nested) {
+        hc_post(u_cell, n, 0);
+        (void)hc_rouse_waiter(port);
+    } else {
+        hc_post_quick(u_cell, n);
+    }
+    return false;
+}
+
+/*
  * Posts call n and waits for its answer: the whole of a plain call between marshalling and
  * unmarshalling. HC_OK means that the cell holds an answer, whatever it says.
  */
 HC_NODISCARD static inline enum hc_status hc_transact(struct hc_port *port, uint64_t n, uint32_t id,
                                                       uint32_t mode)
 {
-    struct hc_cell *u_cell = hc_out_cell(port->out, n);
     /*
      * What may come in while this ocall is out, and not a moment longer; NULL on the host, which
      * has no such list. Atomic, as others may serve the lane (hc_drain).
@@ -650,19 +675,7 @@ HC_NODISCARD static inline enum hc_status hc_transact(struct hc_port *port, uint
     __atomic_store_n(&port->allow, port->end->outgoing[id].allow, __ATOMIC_RELAXED);
     bool timed = HC_UNLIKELY(port->calls++ % HC_SAMPLE_EVERY == 0);
     uint64_t start = timed ? hc_tsc() : 0;
-    bool switched = hc_must_switch(port, mode);
-    if (HC_UNLIKELY(switched)) {
-        hc_count(&port->counters.switched, &port->u_counters->switched);
-        hc_post_switch(port, u_cell, n);
-    } else {
-        hc_count(&port->counters.hot, &port->u_counters->hot);
-        if (port->is_nested) {
-            hc_post(u_cell, n, 0);
-            (void)hc_rouse_waiter(port);
-        } else {
-            hc_post_quick(u_cell, n);
-        }
-    }
+    bool switched = hc_transact_post(port, n, mode);
     enum hc_status status = hc_await(port, n, n, port->timeout, switched);
     __atomic_store_n(&port->allow, NULL, __ATOMIC_RELAXED);
     if (timed)

@@ -98,7 +98,7 @@ HC_ALWAYS_INLINE uint64_t hc_word(uint64_t n, uint64_t state)
  */
 struct hc_cell {
     uint64_t word;
-    uint32_t id;     /* requester: function id, and HC_CELL_DETACHED. responder: unused */
+    uint32_t id;     /* requester: function id, and HC_CELL_… bits. responder: unused */
     uint32_t status; /* responder: enum hc_status. requester: calls that follow in the group */
     uint8_t payload[HC_INLINE_SIZE]; /* the message's fixed part, when it fits */
     uint32_t offset;                 /* requester: where the message lies in the lane's window */
@@ -111,6 +111,12 @@ struct hc_cell {
  * nested in the caller's wait and takes a slot of its own.
  */
 #define HC_CELL_DETACHED UINT32_C(0x80000000)
+/*
+ * Whoever sleeps on this call (SLEEP in its word) does so on the requester's descriptor and not on
+ * the word: several threads, an event loop, or nobody in particular. hc_os.notify wakes them.
+ */
+#define HC_CELL_NOTIFY UINT32_C(0x40000000)
+#define HC_CELL_BITS (HC_CELL_DETACHED | HC_CELL_NOTIFY)
 
 HC_STATIC_ASSERT(sizeof(struct hc_cell) == HC_CELL_STRIDE, "a cell every two lines");
 HC_STATIC_ASSERT(offsetof(struct hc_cell, apart) == HC_CACHE_LINE, "the hot part is one line");

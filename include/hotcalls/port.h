@@ -45,6 +45,8 @@ struct hc_os {
     void (*sleep)(void *context, const uint32_t *u_word, uint32_t expected, uint64_t ns);
     void (*wake)(void *context, uint32_t *u_word, uint32_t count);
     void (*yield)(void *context);
+    /* Tells the other side that a call with HC_CELL_NOTIFY is done. NULL: a futex wake instead. */
+    void (*notify)(struct hc_end *end);
     /* Has the process on the other side ended? A system call; asked once per slice at most. */
     bool (*peer_lost)(void *context);
     /* Should a wait be given up (a pending KeyboardInterrupt)? Asked after a sleep. May be NULL. */

@@ -437,6 +437,49 @@ TEST(test_submitted_calls_ring_the_companion_when_the_other_side_has_no_responde
     pair_stop();
 }
 
+static uint32_t g_notified;
+
+static void count_notification(struct hc_end *end)
+{
+    CHECK(end == &g_pair.end[HC_ENCLAVE]);
+    g_notified++;
+}
+
+static void post_announced(struct hc_port *port, struct hc_call *call, uint64_t token)
+{
+    CHECK_EQ(hc_call_begin(port, call, E_NOTE, sizeof token, 0), HC_OK);
+    call->id |= HC_CELL_NOTIFY;
+    CHECK_EQ(hc_call_submit(call, &token, sizeof token), HC_OK);
+}
+
+TEST(test_sleeper_on_an_announced_call_is_notified_instead_of_woken)
+{
+    struct hc_port *port = echo_start();
+    struct hc_call call;
+    g_pair.end[HC_ENCLAVE].os.notify = count_notification;
+    g_notified = 0;
+    post_announced(port, &call, 1);
+    CHECK(hc_fall_asleep(call.u_cell, hc_word(call.n, HC_WORD_POSTED)));
+    CHECK_EQ(pair_drain(HC_ENCLAVE, 0, false), 1);
+    CHECK_EQ(g_notified, 1);
+    CHECK_EQ(g_pair.wakes, 0);
+    collect_note(&call, 1);
+    pair_stop();
+}
+
+TEST(test_announced_call_that_nobody_sleeps_on_costs_no_notification)
+{
+    struct hc_port *port = echo_start();
+    struct hc_call call;
+    g_pair.end[HC_ENCLAVE].os.notify = count_notification;
+    g_notified = 0;
+    post_announced(port, &call, 1);
+    CHECK_EQ(pair_drain(HC_ENCLAVE, 0, false), 1);
+    CHECK_EQ(g_notified, 0);
+    collect_note(&call, 1);
+    pair_stop();
+}
+
 TEST(test_random_mix_runs_every_token_once_and_in_order)
 {
     struct hc_port *port = echo_start();
