@@ -66,7 +66,7 @@ void endpoint_unreference(struct endpoint *endpoint)
 }
 
 /* Lock-free, as a signal handler may need a slot while its thread takes one. */
-static struct hc_slot *take_slot(struct endpoint *endpoint)
+static struct hc_slot *take_slot(struct endpoint *endpoint, struct hc_thread *thread)
 {
     struct hc_end *end = &endpoint->end;
     for (uint32_t i = 0; i < end->geometry.slot_count; i++) {
@@ -86,7 +86,7 @@ static struct hc_slot *take_slot(struct endpoint *endpoint)
         slot->port.batch_from = 0;
         slot->port.mode = HC_MODE_DEFAULT;
         slot->port.timeout = 0;
-        slot->port.thread = &g_state.thread;
+        slot->port.thread = thread != NULL ? thread : &slot->executor;
         (void)__atomic_add_fetch(&endpoint->references, 1u, __ATOMIC_RELAXED);
         publish_active(endpoint, i, true);
         judge_crowd(endpoint);
@@ -207,7 +207,7 @@ static struct hc_port *one_more(struct endpoint *endpoint, enum hc_status *statu
         return NULL;
     uint32_t entry = state->count++;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    struct hc_slot *slot = take_slot(endpoint);
+    struct hc_slot *slot = take_slot(endpoint, &g_state.thread);
     if (slot == NULL) {
         if (state->count == entry + 1u)
             state->count = entry;
@@ -218,6 +218,21 @@ static struct hc_port *one_more(struct endpoint *endpoint, enum hc_status *statu
     state->held[entry].endpoint = endpoint;
     *status = HC_OK;
     return &slot->port;
+}
+
+struct hc_port *endpoint_take_port(struct endpoint *endpoint, enum hc_status *status)
+{
+    *status = hc_broken(&endpoint->end);
+    if (*status != HC_OK)
+        return NULL;
+    struct hc_slot *slot = take_slot(endpoint, NULL);
+    *status = slot != NULL ? HC_OK : HC_ERR_NO_SLOT;
+    return slot != NULL ? &slot->port : NULL;
+}
+
+void endpoint_give_port(struct endpoint *endpoint, struct hc_port *port)
+{
+    give_slot(endpoint, port->slot);
 }
 
 struct hc_port *endpoint_port(struct endpoint *endpoint, enum hc_status *status)
