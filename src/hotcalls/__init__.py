@@ -24,7 +24,7 @@ if not sys.platform.startswith("linux"):
         "seccomp and Landlock"
     )
 
-from hotcalls.enclave import Enclave, Function, PendingCall, SharedMemory
+from hotcalls.enclave import Enclave
 from hotcalls.errors import (
     CallError,
     CallTimeout,
@@ -41,7 +41,10 @@ from hotcalls.errors import (
     RemoteError,
     SignatureError,
 )
+from hotcalls.functions import Function
+from hotcalls.futures import Future
 from hotcalls.launch import launch
+from hotcalls.shared import SharedMemory
 
 if TYPE_CHECKING:
     from hotcalls.declare import ecall, ocall, startup
@@ -64,13 +67,13 @@ __all__ = [
     "EnclaveLost",
     "ForkedError",
     "Function",
+    "Future",
     "HotcallsError",
     "InterfaceMismatch",
     "LaunchError",
     "LockdownError",
     "NotRunning",
     "OnewayError",
-    "PendingCall",
     "RemoteError",
     "SharedArray",
     "SharedMemory",

@@ -22,6 +22,11 @@ cdef extern from "hotcalls_host.h" nogil:
         HC_ERR_INTERRUPTED
         HC_ERR_CALLEE
         HC_ERR_AGAIN
+        HC_ERR_CLOSED
+        HC_ERR_PEER_LOST
+        HC_ERR_POISONED
+        HC_ERR_TOO_LARGE
+        HC_ERR_ONEWAY
     cdef enum hc_mode:
         HC_MODE_DEFAULT
     cdef enum hc_side:

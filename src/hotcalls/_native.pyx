@@ -14,6 +14,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from threading import Lock as _new_lock
+
 include "_host.pxi"
 
 cdef extern from *:
@@ -41,13 +43,14 @@ MODES = {"default": 0, "hot": 1, "switch": 2, "edl": 3}
 class NativeError(Exception):
     """A status of the runtime; ``hotcalls.errors.error_for`` turns it into a public error."""
 
-    def __init__(self, status, text, errno=0, signal=0, exit_status=-1):
+    def __init__(self, status, text, errno=0, signal=0, exit_status=-1, posted=True):
         super().__init__(text)
         self.status = status
         self.text = text
         self.errno = errno
         self.signal = signal
         self.exit_status = exit_status
+        self.posted = posted
 
 
 cdef object _native_error(hc_enclave *enclave, hc_status status):
@@ -119,84 +122,26 @@ def report_unraisable(error, where):
 _pending_interrupts = {}
 
 
-@cython.no_gc_clear  # __dealloc__ needs the enclave
-cdef class Pending:
-    """A call that was submitted. Collected by the thread that submitted it."""
-    cdef Enclave enclave
-    cdef hc_call call
-    cdef bytearray ms
-    cdef size_t buffers_size
-    cdef unsigned long thread
-    cdef readonly bint collected
-    cdef bint submitted
-
-    def __dealloc__(self):
-        # Nobody will collect it: a one-way call from here on, or the lane would fill up. Another
-        # thread must not touch the lane; there it stays until the submitting thread ends.
-        cdef const uint8_t *u_base
-        if (self.submitted and not self.collected and not self.enclave.closed and
-                self.thread == PyThread_get_thread_ident() and
-                hc_region(self.enclave.handle, &u_base) != NULL):
-            hc_py_forget(&self.call)
-
-    def done(self):
-        """Is the answer there? Does not block."""
-        if self.collected:
-            return True
-        self.enclave._check_mine()
-        if self.thread != PyThread_get_thread_ident():
-            raise RuntimeError("a submitted call is collected by the thread that submitted it")
-        cdef bint done
-        with nogil:
-            hc_py_wait_begins()
-            done = hc_call_poll(&self.call)
-            hc_py_wait_ends()
-        return done
-
-    def collect(self, double timeout):
-        """Wait for the answer; return ``(ms, buffers)``. `timeout` in seconds, negative: none."""
-        cdef hc_status status
-        cdef size_t ms_size = len(self.ms)
-        cdef uint8_t *ms = <uint8_t *><char *>self.ms
-        cdef uint64_t before
-        cdef uint8_t *out = NULL
-        if self.collected:
-            raise RuntimeError("the result of this call was collected before")
-        self.enclave._check_mine()
-        if self.thread != PyThread_get_thread_ident():
-            raise RuntimeError("a submitted call is collected by the thread that submitted it")
-        buffers = PyBytes_FromStringAndSize(NULL, self.buffers_size)
-        out = <uint8_t *>PyBytes_AS_STRING(buffers)
-        before = self.call.port.timeout
-        with nogil:
-            if timeout >= 0:
-                self.call.port.timeout = <uint64_t>(timeout * 1e6 * <double>hc_cycles_per_us()) + 1
-            hc_py_wait_begins()
-            status = hc_call_wait(&self.call, ms, ms_size)
-            hc_py_wait_ends()
-            self.call.port.timeout = before
-            if status == HC_OK:
-                status = hc_call_copy_out(&self.call, _fixed_size(ms_size), out, self.buffers_size)
-                hc_call_end(&self.call)
-        self.collected = True
-        self.enclave._check(status)
-        return bytes(self.ms), buffers
-
-
 @cython.no_gc_clear  # threads of the runtime use it until __dealloc__ has stopped them
 cdef class Enclave:
     """A launched enclave: the handle, the tables that the runtime points at, and the calls."""
+    cdef object __weakref__
     cdef hc_enclave *handle
     cdef hc_interface interface
     cdef hc_function *ecalls
     cdef hc_function *ocalls
     cdef object names      # keeps the C strings of the tables alive
     cdef object on_ocall
+    cdef Messages messages
+    cdef hc_async *ports  # taken at the first call that belongs to no thread
+    cdef object once
     cdef readonly int pid
     cdef readonly bint closed
 
     def __cinit__(self):
         self.handle = NULL
+        self.ports = NULL
+        self.once = _new_lock()
         self.ecalls = NULL
         self.ocalls = NULL
 
@@ -205,13 +150,15 @@ cdef class Enclave:
         """Launch. `ecalls` and `ocalls` are lists of ``(name, flags)``, by id.
 
         `on_ocall(id, ms_and_payload, window)` serves an ocall and returns
-        ``(ms, [(position, bytes), …])``.
+        ``(ms, [(position, bytes), …])``; or it is a :class:`Messages`.
         """
         cdef hc_launch_options launch
         cdef hc_error error
         cdef hc_status status
         self.names = [name, ecalls, ocalls]
         self.on_ocall = on_ocall
+        if isinstance(on_ocall, Messages):
+            self.messages = on_ocall
         self.ecalls = <hc_function *>calloc(len(ecalls) + 1, sizeof(hc_function))
         self.ocalls = <hc_function *>calloc(len(ocalls) + 1, sizeof(hc_function))
         if self.ecalls == NULL or self.ocalls == NULL:
@@ -276,6 +223,7 @@ cdef class Enclave:
         cdef hc_enclave *handle = self.handle
         self.handle = NULL
         if handle != NULL:
+            hc_async_delete(self.ports)
             with nogil:
                 hc_close(handle)
         free(self.ecalls)
@@ -298,16 +246,20 @@ cdef class Enclave:
         self._check_mine()
         return hc_region(self.handle, u_base)
 
-    cdef int _check(self, hc_status status) except -1:
+    cdef int _check(self, hc_status status, bint posted=True) except -1:
         if status == HC_OK:
             return 0
         if status == HC_ERR_INTERRUPTED:
             raise _pending_interrupts.pop(PyThread_get_thread_ident(), KeyboardInterrupt())
-        raise _native_error(self.handle, status)
+        error = _native_error(self.handle, status)
+        error.posted = posted
+        raise error
 
     cdef hc_status _serve(self, hc_frame *frame) noexcept:
         cdef size_t ms_size, position, size
         try:
+            if self.messages is not None:
+                return self.messages._serve(frame)
             payload = PyBytes_FromStringAndSize(<const char *>frame.payload, HC_INLINE_SIZE)
             window = PyBytes_FromStringAndSize(NULL, frame.size)
             hc_copy_in(PyBytes_AS_STRING(window), frame.u_message, frame.size)
@@ -349,6 +301,7 @@ cdef class Enclave:
         cdef uint64_t timeout_before
         cdef uint32_t mode_before
         cdef size_t position
+        cdef bint posted = False
         self._check_open()
         # Answered in place: fresh objects that nobody else has seen yet.
         answer = PyBytes_FromStringAndSize(<const char *>ms, ms_size)
@@ -368,6 +321,7 @@ cdef class Enclave:
             else:
                 status = hc_call_begin(port, &call, id, ms_size, size)
             if status == HC_OK:
+                posted = True
                 position = hc_call_inout(&call, source, size)
                 timeout_before = port.timeout
                 mode_before = port.mode
@@ -386,33 +340,10 @@ cdef class Enclave:
                         status = hc_call_copy_out(&call, position, out, size)
                     hc_call_end(&call)
         if status != HC_OK:
-            self._check(status)
+            self._check(status, posted)
         if ms_size <= HC_INLINE_SIZE:
             answer = PyBytes_FromStringAndSize(<const char *>small, ms_size)
         return answer, results
-
-    def submit(self, uint32_t id, bytes ms, bytes buffers):
-        """Post a call and return at once; a :class:`Pending` collects it."""
-        cdef hc_status status
-        cdef hc_port *port
-        cdef size_t ms_size = len(ms)
-        cdef Pending pending = Pending()
-        self._check_open()
-        pending.enclave = self
-        pending.ms = bytearray(ms)
-        pending.buffers_size = len(buffers)
-        pending.thread = PyThread_get_thread_ident()
-        port = hc_host_port(self.handle)
-        if port == NULL:
-            status = hc_host_port_error(self.handle)
-        else:
-            status = hc_call_begin(port, &pending.call, id, ms_size, pending.buffers_size)
-        if status == HC_OK:
-            hc_call_inout(&pending.call, <const char *>buffers, pending.buffers_size)
-            status = hc_call_submit(&pending.call, <const char *>ms, ms_size)
-        self._check(status)
-        pending.submitted = True
-        return pending
 
     def oneway(self, uint32_t id, bytes ms, bytes buffers):
         """Post a call that nobody waits for. Blocks only while the lane is full."""
@@ -559,6 +490,7 @@ cdef class Enclave:
         self.closed = True
         with nogil:
             hc_shutdown(self.handle)
+        collect(self)
 
 
 cdef extern from *:
@@ -567,18 +499,11 @@ cdef extern from *:
     {
         call->mode = mode;
     }
-    static inline void hc_py_forget(struct hc_call *call)
-    {
-        struct hc_lane_out *lane = call->port->out;
-        if (hc_broken(call->port->end) == HC_OK)
-            lane->oneway |= UINT64_C(1) << (call->n & lane->mask);
-    }
     static inline void hc_py_write_payload(struct hc_frame *frame, const void *ms, size_t size)
     {
         hc_copy_out(frame->u_cell->payload, ms, size);
     }
     """
-    void hc_py_forget(hc_call *call) nogil
     void hc_py_set_call_mode(hc_call *call, uint32_t mode) nogil
     void hc_py_write_payload(hc_frame *frame, const void *ms, size_t size) nogil
 
@@ -634,6 +559,9 @@ cdef inline void _set_call_mode(hc_call *call, uint32_t mode) noexcept nogil:
 cdef inline void _write_payload(hc_frame *frame, const char *ms, size_t size) noexcept nogil:
     hc_py_write_payload(frame, ms, size)
 
+
+include "_python.pxi"
+include "_async.pxi"
 
 _COUNTERS = ("hot", "switched", "fallen_back", "withdrawn", "oneway", "slept", "rang",
              "bytes_out", "bytes_in", "errors")

@@ -1,260 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A running enclave as a Python object: its functions, its shared memory, its statistics.
+"""A running enclave as a Python object: its functions, its shared memory, its statistics, its end.
 
-Host side. What the enclave sends is untrusted and passes :mod:`hotcalls.edl.marshal`, which
-validates a private copy; nothing here reads the channel itself.
+Host side. What both kinds of enclave have in common; :mod:`hotcalls.c_enclave` and
+:mod:`hotcalls.python_enclave` say how their messages look.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hotcalls import _native
-from hotcalls.edl.marshal import EcallCodec, Message, MessageError, OcallCodec, codecs
-from hotcalls.errors import CallError, EnclaveLost, HotcallsError, OnewayError, error_for
+from hotcalls.errors import HotcallsError, OnewayError, error_for
+from hotcalls.functions import Function
+from hotcalls.futures import Collector, Future, Watch
+from hotcalls.shared import SharedMemory
 from hotcalls.stats import Statistics, read_statistics
 
-#: Options of one call, and the modes that it may have.
-CALL_MODES = ("hot", "switch")
+if TYPE_CHECKING:
+    import asyncio
 
-_CALLEE = _native.STATUS_NAMES.index("HC_ERR_CALLEE")
-_BROKEN_MESSAGE = _native.STATUS_NAMES.index("HC_ERR_MESSAGE")
-
-
-class SharedMemory:
-    """Memory in the channel, for ``user_check`` parameters: both sides see every write at once.
-
-    Give :attr:`view`, or a slice of it, to a function. What the enclave reads from it may change
-    under its hands, so it is for bulk data that the enclave copies or does not have to trust.
-
-    Attributes
-    ----------
-    view : memoryview
-        Of the bytes; writable.
-    """
-
-    def __init__(self, owner: Enclave, size: int) -> None:
-        if size <= 0:
-            raise ValueError(f"shared memory has to have a size, got {size}")
-        block = owner._guard(owner._native.shared_alloc, size)
-        if block is None:
-            raise CallError(
-                f"{size} bytes of shared memory are not left; launch with shared_size= larger",
-                status="HC_ERR_MEMORY",
-            )
-        self._block = block
-        self.view = memoryview(block)
-
-    def close(self) -> None:
-        """Give the memory back now. Slices of the view must not be used any more.
-
-        Without it the memory is given back when nothing refers to it any more.
-        """
-        self.view.release()
-        self._block.free()
-
-    def __enter__(self) -> memoryview:
-        """Return :attr:`view`."""
-        return self.view
-
-    def __exit__(self, *_: object) -> None:
-        """Give the memory back."""
-        self.close()
-
-
-class PendingCall:
-    """A call that was submitted; collected by the thread that submitted it.
-
-    One that is not kept becomes a one-way call: it runs, and :meth:`Enclave.flush` tells its error.
-    """
-
-    def __init__(self, function: Function, message: Message, native: _native.Pending) -> None:
-        self._function = function
-        self._message = message
-        self._native = native
-        self._result: Any = None
-        self._error: BaseException | None = None
-
-    def done(self) -> bool:
-        """Whether the answer is there. Does not block, but serves ocalls that wait."""
-        enclave = self._function._enclave
-        done = bool(enclave._guard(self._native.done))
-        enclave._settle()
-        return done
-
-    def result(self, timeout: float | None = None) -> Any:
-        """Wait for the answer and return it.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Seconds. When they are over the call is given up: it may still run, but its result
-            is lost.
-
-        Raises
-        ------
-        CallTimeout, EnclaveLost, CallError
-            As of a plain call.
-        """
-        if not self._native.collected:
-            enclave = self._function._enclave
-            try:
-                ms, buffers = self._native.collect(_seconds(timeout))
-            except _native.NativeError as error:
-                self._error = self._function._public_error(error, timeout)
-                self._error.__cause__ = enclave._settle()
-            else:
-                try:
-                    self._result = self._function._decode(self._message, ms, buffers)
-                except HotcallsError as error:
-                    self._error = error
-                enclave._settle()
-        if self._error is not None:
-            raise self._error
-        return self._result
-
-
-class Function:
-    """An ecall. Call it like a function; options of the call hang on it.
-
-    Examples
-    --------
-    ``vault.sign(b"…")``, ``vault.sign.options(mode="switch", timeout=0.5)(b"…")``,
-    ``vault.sign.submit(b"…").result()``, ``vault.log.oneway("…")``.
-    """
-
-    __slots__ = (
-        "__name__",
-        "_codec",
-        "_enclave",
-        "_mode",
-        "_native_call",
-        "_native_timeout",
-        "_timeout",
-    )
-
-    def __init__(
-        self,
-        enclave: Enclave,
-        codec: EcallCodec,
-        mode: str = "default",
-        timeout: float | None = None,
-    ) -> None:
-        self._enclave = enclave
-        self._codec = codec
-        self._mode = _native.MODES[mode]
-        self._timeout = timeout
-        self._native_timeout = _seconds(timeout)
-        self._native_call = enclave._native.call
-        self.__name__ = codec.name
-
-    def __repr__(self) -> str:
-        """Name and parameters."""
-        return f"<ecall {self.__name__}({', '.join(self._codec.signature.inputs)})>"
-
-    def options(self, *, mode: str | None = None, timeout: float | None = None) -> Function:
-        """Return the same function, called differently.
-
-        Parameters
-        ----------
-        mode : {"hot", "switch"}, optional
-            How each call is made; as the enclave was launched, if not given.
-        timeout : float, optional
-            Seconds after which a call fails with :class:`CallTimeout`. The enclave may go on
-            with it; its thread's slot is not used again before it is done.
-        """
-        if mode is not None and mode not in CALL_MODES:
-            raise ValueError(f"mode is one of {', '.join(CALL_MODES)}, got {mode!r}")
-        _seconds(timeout)
-        return Function(self._enclave, self._codec, mode or "default", timeout)
-
-    def set_mode(self, mode: str) -> None:
-        """Set how all threads call this function from here on: ``"hot"`` or ``"switch"``."""
-        if mode not in CALL_MODES:
-            raise ValueError(f"mode is one of {', '.join(CALL_MODES)}, got {mode!r}")
-        self._enclave._guard(self._enclave._native.set_mode, self._codec.id, mode)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it and wait for the result.
-
-        Serves ocalls in this thread meanwhile. Other Python threads run.
-
-        Raises
-        ------
-        TypeError, ValueError, OverflowError
-            An argument does not fit; nothing was called.
-        CallTimeout, EnclaveLost, CallError
-            What became of the call.
-        """
-        codec = self._codec
-        message = codec.encode(args, kwargs)
-        try:
-            ms, buffers = self._native_call(
-                codec.id,
-                message.ms,
-                message.buffers if message.size else b"",
-                bool(message.outs),
-                self._mode,
-                self._native_timeout,
-            )
-        except _native.NativeError as error:
-            raise self._public_error(error, self._timeout) from self._enclave._settle()
-        self._enclave._settle()
-        return self._decode(message, ms, buffers)
-
-    def submit(self, *args: Any, **kwargs: Any) -> PendingCall:
-        """Post the call and return at once; collect it with :meth:`PendingCall.result`.
-
-        Calls of one thread start in the order in which they were submitted. Raises
-        :class:`CallError` (``HC_ERR_AGAIN``) when the thread's lane or window is full.
-        """
-        message = self._codec.encode(args, kwargs)
-        try:
-            native = self._enclave._native.submit(self._codec.id, message.ms, message.buffers)
-        except _native.NativeError as error:
-            raise self._public_error(error, None) from None
-        return PendingCall(self, message, native)
-
-    def oneway(self, *args: Any, **kwargs: Any) -> None:
-        """Post the call; nobody waits for it. Errors are reported by :meth:`Enclave.flush`.
-
-        Blocks only while the thread's lane is full.
-        """
-        message = self._codec.encode(args, kwargs)
-        if message.outs or self._codec.signature.has_result:
-            raise TypeError(f"{self.__name__}(): a one-way call cannot return anything")
-        try:
-            self._enclave._native.oneway(self._codec.id, message.ms, message.buffers)
-        except _native.NativeError as error:
-            raise self._public_error(error, None) from self._enclave._settle()
-        self._enclave._settle()
-
-    def _decode(self, message: Message, ms: bytes, buffers: bytes) -> Any:
-        try:
-            return self._codec.decode(message, ms, buffers)
-        except MessageError as error:
-            raise CallError(str(error), status="HC_ERR_MESSAGE", function=self.__name__) from None
-
-    def _public_error(self, error: _native.NativeError, timeout: float | None) -> HotcallsError:
-        text = error.text
-        if error.status == "HC_ERR_TOO_LARGE":
-            text += f" ({self._enclave.window_size} bytes): launch with window= larger"
-        elif error.status == "HC_ERR_TIMEOUT" and timeout is not None:
-            text = f"not answered within {timeout:g} s"
-        return error_for(
-            error.status,
-            text,
-            function=self.__name__,
-            errno=error.errno,
-            signal=error.signal,
-            exit_status=error.exit_status,
-            timeout=timeout,
-        )
+#: Statuses of calls that a fresh enclave could run. CLOSED: one that was lost is closed then.
+_LOST = ("HC_ERR_PEER_LOST", "HC_ERR_POISONED", "HC_ERR_CLOSED")
 
 
 class Enclave:
@@ -266,9 +38,7 @@ class Enclave:
     Attributes
     ----------
     name : str
-        Of its interface.
-    pid : int
-        Of its process.
+        Of its interface, or of its module.
     functions : mapping of str to Function
         Every ecall. One that is not public may be called while an ocall runs that allows it.
     window_size : int
@@ -277,45 +47,34 @@ class Enclave:
 
     def __init__(
         self,
-        description: Mapping[str, Any],
-        digest: bytes,
-        image: bytes,
-        loader: str,
-        ocalls: Mapping[str, Callable[..., Any]],
-        options: dict[str, Any],
+        name: str,
+        native: _native.Enclave,
+        window_size: int,
+        start_again: Callable[[], _native.Enclave] | None = None,
     ) -> None:
         self._local = _ThreadNotes()
-        self.name: str = description["name"]
-        self.window_size: int = options["window_size"]
-        tables = codecs(description, _SharedAccess(self))
-        self._ocall_codecs = tables.ocalls
-        self._ocall_functions = tuple(ocalls.get(codec.name) for codec in tables.ocalls)
+        self._native = native
+        self._start_again = start_again
         self._owner = os.getpid()
-        try:
-            self._native = _native.Enclave(
-                image,
-                os.fsencode(loader),
-                self.name.encode(),
-                [(codec.name.encode(), codec.flags) for codec in tables.ecalls],
-                [(codec.name.encode(), codec.flags) for codec in tables.ocalls],
-                self._serve_ocall,
-                {**options, "digest": digest},
-            )
-        except _native.NativeError as error:
-            raise error_for(
-                error.status,
-                error.text,
-                errno=error.errno,
-                signal=error.signal,
-                exit_status=error.exit_status,
-                launching=True,
-            ) from None
-        self.pid: int = self._native.pid
-        self._codecs = tables
-        self.functions: Mapping[str, Function] = {
-            codec.name: Function(self, codec) for codec in tables.ecalls
-        }
-        for name, function in self.functions.items():
+        self._lock = threading.Lock()
+        self._collector: Collector | None = None
+        self._watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._ocall_names: Sequence[str] = ()
+        #: Threads that run calls inside.
+        self._responders = 1
+        self.name = name
+        self.window_size = window_size
+        self.functions: Mapping[str, Function] = {}
+
+    def _name_functions(
+        self, functions: Mapping[str, Function], ocall_names: Sequence[str]
+    ) -> None:
+        """Make functions attributes, where their names are free."""
+        self.functions = functions
+        self._ocall_names = ocall_names
+        for name, function in functions.items():
             if not hasattr(type(self), name) and name not in self.__dict__:
                 setattr(self, name, function)
 
@@ -334,77 +93,29 @@ class Enclave:
         state = "closed" if self.closed else f"pid {self.pid}"
         return f"<Enclave {self.name!r} {state}>"
 
-    # ---- ocalls ---------------------------------------------------------------------------
-
-    def _serve_ocall(self, id_: int, payload: bytes, window: bytes) -> Any:
-        """Run one ocall; called by the native runtime in whichever thread waits or responds.
-
-        Returns what the runtime sends back, or the number of a status.
-        """
-        codec: OcallCodec = self._ocall_codecs[id_]
-        function = self._ocall_functions[id_]
-        size = codec.ms_size
-        try:
-            if size <= _native.INLINE_SIZE:
-                ms, buffers, base = payload[:size], window, 0
-            else:
-                base = (size + 15) & ~15
-                ms, buffers = window[:size], window[base:]
-            arguments = codec.decode_arguments(ms, buffers)
-        except MessageError:
-            return _BROKEN_MESSAGE
-        try:
-            if function is None:
-                raise NotImplementedError(f"launch() was given no ocall {codec.name!r}")
-            errno = 0
-            try:
-                result = function(*arguments)
-            except OSError as error:
-                if not codec.propagate_errno or not error.errno:
-                    raise
-                result, errno = codec.failure, error.errno
-            new_ms, replies = codec.encode_result(result, ms, len(buffers), errno, arguments)
-        except BaseException as error:
-            self._note_exception(codec.name, error)
-            return _CALLEE
-        return new_ms, [(base + position, bytes(data)) for position, data in replies]
-
-    def _note_exception(self, name: str, error: BaseException) -> None:
-        """Keep what an ocall raised for the call that this thread waits for, and report it."""
-        if _native.calls_in_progress():
-            # An interrupt is not forgotten over an exception that comes after it.
-            if self._local.cause is None or isinstance(self._local.cause, Exception):
-                self._local.cause = error
-            if not isinstance(error, Exception):
-                return
-        if isinstance(error, NotImplementedError):
-            return
-        _native.report_unraisable(error, f"ocall {name} of enclave {self.name}")
-
-    def _settle(self) -> BaseException | None:
-        """What an ocall of the call that has just ended raised; an interrupt goes on from here."""
-        notes = self._local
-        cause = notes.cause
-        if cause is not None:
-            notes.cause = None
-            if not isinstance(cause, Exception):
-                raise cause
-        return cause
-
     # ---- what the user calls --------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return int(self._native.pid)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Hold back what this thread submits and post it all at once on leaving.
 
-        One hand-over for up to a lane full of calls (32 unless launched with ``cells=``).
+        One hand-over for many calls. Waiting for one of them inside the block posts them too.
         """
         self._guard(self._native.batch, True)
+        outer, self._local.held = self._local.held, []
         try:
             yield
         finally:
+            held, self._local.held = self._local.held, outer
             if not self.closed:
                 self._guard(self._native.batch, False)
+            if held:
+                self._post_or_fail(held)
 
     def flush(self) -> None:
         """Wait for this thread's one-way calls.
@@ -424,7 +135,7 @@ class Enclave:
             )
 
     def shared(self, size: int) -> SharedMemory:
-        """Allocate memory in the channel, for ``user_check`` parameters."""
+        """Allocate memory in the channel, for ``user_check`` parameters and shared arrays."""
         return SharedMemory(self, size)
 
     def wake(self) -> None:
@@ -437,10 +148,7 @@ class Enclave:
         The enclave can write them too: they are for people, not for decisions.
         """
         statistics: Statistics = self._guard(
-            read_statistics,
-            self._native,
-            [codec.name for codec in self._codecs.ecalls],
-            [codec.name for codec in self._codecs.ocalls],
+            read_statistics, self._native, list(self.functions), list(self._ocall_names)
         )
         return statistics
 
@@ -458,11 +166,13 @@ class Enclave:
     def close(self) -> None:
         """End the enclave; returns when its process is gone. Twice is once.
 
-        Calls in progress in other threads raise :class:`EnclaveLost`. One-way errors that nobody
-        asked for are reported as :class:`OnewayError`, after the enclave was closed.
+        Calls in progress in other threads, futures and awaiting tasks raise :class:`EnclaveLost`.
+        One-way errors that nobody asked for are reported as :class:`OnewayError`, after the
+        enclave was closed.
         """
         if self.closed:
             return
+        self._start_again = None
         error: OnewayError | None = None
         if os.getpid() == self._owner:
             try:
@@ -472,6 +182,8 @@ class Enclave:
             except HotcallsError:
                 pass
         self._native.close()
+        if self._collector is not None and os.getpid() == self._owner:
+            self._collector.end()
         if error is not None:
             raise error
 
@@ -498,6 +210,137 @@ class Enclave:
             if error is None:
                 raise
 
+    # ---- calls that are waited for later ----------------------------------------------------
+
+    def _post(self, futures: list[Future]) -> None:
+        """Post calls, or keep them until the batch of this thread is over."""
+        held = self._local.held
+        if held is None:
+            self._post_now(futures)
+        else:
+            held.extend(futures)
+
+    def _post_held(self) -> None:
+        """Post what the batch of this thread holds back: somebody waits for it."""
+        held = self._local.held
+        if held:
+            self._local.held = []
+            self._post_or_fail(held)
+
+    def _forget_held(self, future: Future) -> bool:
+        """Forget a call that was not posted yet; False if it was."""
+        held = self._local.held
+        if not held or future not in held:
+            return False
+        held.remove(future)
+        return True
+
+    def _post_or_fail(self, futures: list[Future]) -> None:
+        """Post calls; one that cannot be posted says so in its future."""
+        try:
+            self._post_now(futures)
+        except HotcallsError as error:
+            for future in futures:
+                future._end(None, error)
+
+    def _post_now(self, futures: list[Future]) -> None:
+        native = self._native
+        for future in futures:
+            if future._posted.native is not native:
+                # Made for a process that was lost since.
+                future._function._rebind(native)
+                future._posted = future._function._posted(future._context, future._complete)
+        try:
+            _native.post(native, [future._posted for future in futures])
+        except _native.NativeError as error:
+            function = futures[0]._function
+            if self._restarted(error):
+                self._post_now(futures)
+                return
+            if len(futures) == 1:
+                raise function._public_error(error, function._size(futures[0]._context)) from None
+            # One of them cannot be posted: the others can.
+            for future in futures:
+                self._post_or_fail([future])
+            return
+        collector = self._collecting()
+        for future in futures:
+            timeout = future._function._timeout
+            if timeout is not None:
+                collector.expect(future, timeout)
+        _native.collect(self._native)
+
+    def _post_one(self, posted: _native.Posted, function: Function) -> bool:
+        """Post a call that is no future's; False: not made, there is a fresh enclave for it."""
+        try:
+            _native.post(posted.native, [posted])
+        except _native.NativeError as error:
+            if self._restarted(error):
+                function._rebind(self._native)
+                return False
+            raise function._public_error(error) from None
+        return True
+
+    def _collecting(self) -> Collector:
+        """The thread that completes futures: started at the first."""
+        collector = self._collector
+        if collector is None or not collector.serves(self._native):
+            with self._lock:
+                collector = self._collector
+                if collector is None or not collector.serves(self._native):
+                    collector = self._collector = Collector(self._native, self.name)
+        return collector
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> Watch:
+        """What an event loop knows of this enclave."""
+        with self._lock:
+            watch = self._watches.get(loop)
+            if watch is None or watch.native is not self._native:
+                watch = self._guard(Watch, self._native, loop)
+                self._watches[loop] = watch
+        return watch
+
+    # ---- what goes wrong --------------------------------------------------------------------
+
+    def _restarted(self, error: _native.NativeError) -> bool:
+        """After a call that was not posted: whether there is a fresh enclave to make it in."""
+        start = self._start_again
+        if start is None or error.status not in _LOST:
+            return False
+        with self._lock:
+            lost = self._native
+            if lost.why()[0] == "HC_OK":
+                return True  # another thread has just done it
+            if self._start_again is None:
+                return False
+            native = start()
+            self._native = native
+            for function in self.functions.values():
+                function._rebind(native)
+        lost.close()
+        return True
+
+    def _note(self, error: BaseException) -> bool:
+        """Keep what an ocall raised for the call that this thread waits for; False: for none."""
+        if not _native.calls_in_progress():
+            return False
+        # An interrupt is not forgotten over an exception that comes after it.
+        if self._local.cause is None or isinstance(self._local.cause, Exception):
+            self._local.cause = error
+            _native.note(True)
+        return True
+
+    def _settle(self) -> BaseException | None:
+        """What an ocall of the call that has just ended raised; an interrupt goes on from here."""
+        notes = self._local
+        cause = notes.cause
+        if cause is not None:
+            notes.cause = None
+            _native.note(False)
+            if not isinstance(cause, Exception):
+                raise cause
+        return cause
+
     def _guard(self, function: Callable[..., Any], *args: Any) -> Any:
         try:
             return function(*args)
@@ -512,31 +355,19 @@ class Enclave:
 
 
 class _ThreadNotes(threading.local):
-    """What each thread has to remember until the call that it waits for is over."""
+    """What each thread has to remember about one enclave."""
 
+    #: What an ocall of the call that it waits for raised.
     cause: BaseException | None = None
+    #: The calls that its batch holds back.
+    held: list[Future] | None = None
 
 
-def _seconds(timeout: float | None) -> float:
-    """Check a timeout; return what the native calls take: negative for none."""
-    if timeout is None or timeout == float("inf"):
-        return -1.0
-    if not timeout >= 0:
-        raise ValueError(f"timeout is in seconds from now, got {timeout}")
-    return min(float(timeout), 1e9)
+#: Names of attributes: an ecall that is called so would not be found as one.
+RESERVED_NAMES = frozenset(
+    [name for name in dir(Enclave) if not name.startswith("_")]
+    + ["name", "functions", "window_size"]
+)
 
 
-class _SharedAccess:
-    """What the codecs need of the channel's shared memory."""
-
-    def __init__(self, enclave: Enclave) -> None:
-        self._enclave = enclave
-
-    def offset_of(self, view: memoryview) -> int:
-        return int(self._enclave._guard(self._enclave._native.shared_offset_of, view))
-
-    def view(self, offset: int, size: int) -> memoryview:
-        return self._enclave._native.shared_at(offset, size)
-
-
-__all__ = ["Enclave", "EnclaveLost", "Function", "PendingCall", "SharedMemory"]
+__all__ = ["RESERVED_NAMES", "Enclave"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hotcalls import _native
+from hotcalls.c_enclave import CEnclave
 from hotcalls.edl.elf import NotAnEnclaveError, read_interface
 from hotcalls.enclave import Enclave
 from hotcalls.errors import InterfaceMismatch, LaunchError
@@ -119,7 +120,7 @@ def launch(
             raise TypeError(f"ocalls: {name!r} is not callable, but {type(given[name]).__name__}")
     uid, gid = _identity(user)
     _say_what_root_means(uid)
-    return Enclave(
+    return CEnclave(
         interface,
         bytes.fromhex(carried["digest"]),
         image,

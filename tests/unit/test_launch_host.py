@@ -135,10 +135,11 @@ class TestFork:
                     "shared": lambda e: e.shared(10),
                     "check": lambda e: e.check(),
                     "pending": lambda e: pending.result(),
-                    "done": lambda e: pending.done(),
+                    "cancel": lambda e: pending.cancel() or e.check(),
+                    "map": lambda e: e.i32.map([1]),
                 }
                 enclave = hotcalls.launch(path)
-                pending = enclave.i32.submit(9)
+                pending = enclave.nap.submit(500)
                 block = enclave.shared(100)
                 pid = os.fork()
                 if pid == 0:
@@ -159,7 +160,7 @@ class TestFork:
                 """,
                 path=str(calls_path),
             ),
-            "0\n9 5\n",
+            "0\nNone 5\n",
         )
 
     def test_forked_child_may_launch_its_own(self, run_script: Any, calls_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_stub_class_has_the_methods_and_attributes_of_the_extension(name: str) -
     assert said == there
 
 
-@pytest.mark.parametrize("name", ["Enclave", "Pending"])
+@pytest.mark.parametrize("name", ["Enclave", "Function", "Posted"])
 def test_stub_methods_take_the_parameters_of_the_extension(name: str) -> None:
     node = next(n for n in declared().body if isinstance(n, ast.ClassDef) and n.name == name)
     for method in node.body:
