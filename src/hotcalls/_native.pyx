@@ -74,8 +74,49 @@ cdef inline size_t _fixed_size(size_t ms_size) noexcept nogil:
     return 0 if ms_size <= HC_INLINE_SIZE else (ms_size + 15) & ~(<size_t>15)
 
 
+cdef extern from *:
+    """
+    #include <pthread.h>
+    #if PY_VERSION_HEX < 0x030d0000
+    #define HC_PY_FINALIZING _Py_IsFinalizing()
+    #else
+    #define HC_PY_FINALIZING Py_IsFinalizing()
+    #endif
+    static pthread_key_t hc_py_thread_key;
+    static pthread_once_t hc_py_thread_once = PTHREAD_ONCE_INIT;
+    static void hc_py_thread_ended(void *state)
+    {
+        if (!Py_IsInitialized() || HC_PY_FINALIZING)
+            return;
+        /* Not PyGILState_Release: the key by which that finds the state may be cleared already. */
+        PyEval_RestoreThread((PyThreadState *)state);
+        PyThreadState_Clear((PyThreadState *)state);
+        PyThreadState_DeleteCurrent();
+    }
+    static void hc_py_make_key(void)
+    {
+        (void)pthread_key_create(&hc_py_thread_key, hc_py_thread_ended);
+    }
+    /*
+     * A thread of the runtime keeps its Python thread state until it ends: making one for each
+     * ocall costs more than the ocall. Threads of Python have one already.
+     */
+    static void hc_py_attach(void)
+    {
+        if (PyGILState_GetThisThreadState() != NULL)
+            return;
+        (void)PyGILState_Ensure();
+        PyThreadState *state = PyEval_SaveThread();
+        (void)pthread_once(&hc_py_thread_once, hc_py_make_key);
+        (void)pthread_setspecific(hc_py_thread_key, state);
+    }
+    """
+    void hc_py_attach() nogil
+
+
 cdef hc_status _serve(hc_frame *frame) noexcept nogil:
     """Every ocall of a Python host arrives here, in whatever thread waits or responds."""
+    hc_py_attach()
     with gil:
         return (<Enclave>hc_user_data(frame.port))._serve(frame)
 
