@@ -35,6 +35,9 @@
 /* A waiter looks every 20 ms whether its peer lives: five looks within the promised 100 ms. */
 #define SLICE_NS 20000000u
 
+/* Bridges keep copies in the arena; user code inside gets what a small thread needs. */
+#define STACK_SIZE ((size_t)512 * 1024)
+
 /*
  * The head start that a responder gets before its caller begins to look: no call is answered
  * sooner, and a sibling that looks takes the core's resources from the one that works. Between
@@ -74,10 +77,17 @@ static void set_bounds(struct endpoint *endpoint, const struct endpoint_options 
     bounds->spinning = endpoint->processors > 1;
 }
 
-/* The mode of each function that this side calls, from the enclave's and the EDL's. */
-static enum hc_status set_modes(struct endpoint *endpoint, enum hc_mode mode)
+/* What this side serves and calls, and the mode of each function that it calls. */
+enum hc_status endpoint_set_interface(struct endpoint *endpoint,
+                                      const struct hc_interface *interface, enum hc_mode mode)
 {
     struct hc_end *end = &endpoint->end;
+    bool host = end->side == HC_HOST;
+    end->incoming = host ? interface->ocalls : interface->ecalls;
+    end->outgoing = host ? interface->ecalls : interface->ocalls;
+    end->incoming_count = host ? interface->ocall_count : interface->ecall_count;
+    end->outgoing_count = host ? interface->ecall_count : interface->ocall_count;
+    free(end->modes);
     end->modes = calloc(end->outgoing_count + 1u, 1);
     if (end->modes == NULL)
         return HC_ERR_MEMORY;
@@ -94,7 +104,6 @@ enum hc_status endpoint_init(struct endpoint *endpoint, uint8_t *u_base,
                              const struct hc_geometry *geometry,
                              const struct endpoint_options *options)
 {
-    const struct hc_interface *interface = options->interface;
     struct hc_end *end = &endpoint->end;
     struct hc_header *u_header = (struct hc_header *)(void *)u_base;
 
@@ -104,16 +113,12 @@ enum hc_status endpoint_init(struct endpoint *endpoint, uint8_t *u_base,
     endpoint->references = 1;
     endpoint->cycles_per_us = endpoint_cycles_per_us();
     endpoint->responder_count = options->responders;
+    endpoint->stack_size = options->stack_size != 0 ? options->stack_size : STACK_SIZE;
     end->u_base = u_base;
     end->geometry = *geometry;
     end->side = options->side;
     end->u_board = &u_header->board[options->side];
     end->u_peer_board = &u_header->board[hc_other(options->side)];
-    bool host = options->side == HC_HOST;
-    end->incoming = host ? interface->ocalls : interface->ecalls;
-    end->outgoing = host ? interface->ecalls : interface->ocalls;
-    end->incoming_count = host ? interface->ocall_count : interface->ecall_count;
-    end->outgoing_count = host ? interface->ecall_count : interface->ocall_count;
     end->os.context = options->context;
     end->os.sleep = endpoint_sleep;
     end->os.wake = endpoint_wake;
@@ -125,7 +130,7 @@ enum hc_status endpoint_init(struct endpoint *endpoint, uint8_t *u_base,
     end->os.notify = options->notify_fd > 0 ? endpoint_notify : NULL;
     end->os.tell_core = endpoint_tell_core;
     set_bounds(endpoint, options);
-    if (set_modes(endpoint, options->mode) != HC_OK)
+    if (endpoint_set_interface(endpoint, options->interface, options->mode) != HC_OK)
         return HC_ERR_MEMORY;
 
     end->slots = calloc(geometry->slot_count, sizeof *end->slots);
@@ -152,15 +157,15 @@ enum hc_status endpoint_init(struct endpoint *endpoint, uint8_t *u_base,
     return HC_OK;
 }
 
-int endpoint_thread(pthread_t *thread, void *(*body)(void *), void *argument)
+int endpoint_thread(const struct endpoint *endpoint, pthread_t *thread, void *(*body)(void *),
+                    void *argument)
 {
     pthread_attr_t attributes;
     sigset_t all, before;
     int error = pthread_attr_init(&attributes);
     if (error != 0)
         return error;
-    /* Bridges keep copies in the arena; user code inside gets what a small thread needs. */
-    (void)pthread_attr_setstacksize(&attributes, 512u * 1024u);
+    (void)pthread_attr_setstacksize(&attributes, endpoint->stack_size);
     (void)sigfillset(&all);
     /* A fault of the thread itself must reach the handler that reports it. */
     (void)sigdelset(&all, SIGSEGV);
@@ -178,13 +183,13 @@ int endpoint_thread(pthread_t *thread, void *(*body)(void *), void *argument)
 
 enum hc_status endpoint_start(struct endpoint *endpoint)
 {
-    int error = endpoint_thread(&endpoint->steward, endpoint_steward_main, endpoint);
+    int error = endpoint_thread(endpoint, &endpoint->steward, endpoint_steward_main, endpoint);
     endpoint->steward_running = error == 0;
     for (uint32_t i = 0; i < endpoint->responder_count && error == 0; i++) {
         struct endpoint_responder *responder = &endpoint->responders[i];
         responder->endpoint = endpoint;
         responder->index = i;
-        error = endpoint_thread(&responder->thread, endpoint_responder_main, responder);
+        error = endpoint_thread(endpoint, &responder->thread, endpoint_responder_main, responder);
         if (error == 0)
             endpoint->responders_running++;
     }

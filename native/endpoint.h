@@ -56,6 +56,7 @@ struct endpoint {
     int notify_fd;
     uint8_t *arenas;
     size_t arena_size;
+    size_t stack_size;
 };
 
 /* What a side is made of besides the region itself. Times are in microseconds; 0: the default. */
@@ -71,6 +72,7 @@ struct endpoint_options {
     uint32_t processors;
     /* An eventfd that announces answered calls to the other side (hc_os.notify); 0: none. */
     int notify_fd;
+    size_t stack_size; /* of the threads that run calls; 0: what C code needs */
     bool (*peer_lost)(void *context);
     bool (*interrupted)(void *context);
     void *context;
@@ -87,6 +89,10 @@ uint64_t endpoint_cycles_per_us(void);
 HC_NODISCARD enum hc_status endpoint_init(struct endpoint *endpoint, uint8_t *u_base,
                                           const struct hc_geometry *geometry,
                                           const struct endpoint_options *options);
+/* Another interface than it was set up with. Before endpoint_start. HC_ERR_MEMORY or HC_OK. */
+HC_NODISCARD enum hc_status endpoint_set_interface(struct endpoint *endpoint,
+                                                   const struct hc_interface *interface,
+                                                   enum hc_mode mode);
 /* Starts the steward and the responders. */
 HC_NODISCARD enum hc_status endpoint_start(struct endpoint *endpoint);
 /* Stops and joins every thread. A thread that runs a call is waited for. */
@@ -122,6 +128,11 @@ void endpoint_sleep(void *context, const uint32_t *u_word, uint32_t expected, ui
 void endpoint_wake(void *context, uint32_t *u_word, uint32_t count);
 void endpoint_yield(void *context);
 void endpoint_notify(struct hc_end *end);
+/*
+ * `rest` is called by any thread of this process that is about to sleep or to yield in a wait or
+ * between calls: a language runtime lets go of its lock there. Set before threads are started.
+ */
+void endpoint_on_rest(void (*rest)(void));
 /* endpoint_companion.c */
 bool endpoint_leave_core(void *context);
 void endpoint_tell_core(void *context, struct hc_port *port);
@@ -130,8 +141,9 @@ void endpoint_tell_core(void *context, struct hc_port *port);
 void *endpoint_responder_main(void *argument);
 void *endpoint_companion_main(void *argument);
 void *endpoint_steward_main(void *argument);
-/* Starts a thread of the runtime: small stack, all signals blocked. 0 or an errno. */
-int endpoint_thread(pthread_t *thread, void *(*body)(void *), void *argument);
+/* Starts a thread of the runtime: all signals blocked. 0 or an errno. */
+int endpoint_thread(const struct endpoint *endpoint, pthread_t *thread, void *(*body)(void *),
+                    void *argument);
 /* The calling thread's hc_thread. */
 struct hc_thread *endpoint_this_thread(void);
 

@@ -99,7 +99,7 @@ static void start_companions(struct endpoint *endpoint)
         struct endpoint_companion *companion = &endpoint->companions[i];
         companion->endpoint = endpoint;
         companion->slot = slot;
-        if (endpoint_thread(&companion->thread, endpoint_companion_main, companion) != 0)
+        if (endpoint_thread(endpoint, &companion->thread, endpoint_companion_main, companion) != 0)
             return; /* asked again when the caller's slice is over */
         /* SYNC: release pairs with endpoint_stop, companion; publishes the thread's handle. */
         __atomic_store_n(&slot->companion, 1u, __ATOMIC_RELEASE);

@@ -17,11 +17,20 @@
 #include <time.h>
 #include <unistd.h>
 
+static void (*g_rest)(void); /* written before there are threads */
+
+void endpoint_on_rest(void (*rest)(void))
+{
+    g_rest = rest;
+}
+
 void endpoint_sleep(void *context, const uint32_t *u_word, uint32_t expected, uint64_t ns)
 {
     struct timespec timeout = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
     int saved = errno;
     (void)context;
+    if (g_rest != NULL)
+        g_rest();
     (void)syscall(SYS_futex, u_word, FUTEX_WAIT, expected, ns == 0 ? NULL : &timeout, NULL, 0);
     errno = saved;
 }
@@ -49,6 +58,8 @@ _Static_assert(offsetof(struct endpoint, end) == 0, "endpoint_notify relies on i
 void endpoint_yield(void *context)
 {
     (void)context;
+    if (g_rest != NULL)
+        g_rest();
     (void)sched_yield();
 }
 
