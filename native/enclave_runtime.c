@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "enclave_runtime.h"
+#include "enclave_start.h"
 #include "sandbox.h"
 
 static struct endpoint g_endpoint;
@@ -25,19 +26,19 @@ static void never_freed(struct endpoint *endpoint)
 }
 
 enum hc_status enclave_runtime_init(uint8_t *u_base, const struct hc_geometry *geometry,
-                                    const struct hc_interface *interface, uint32_t responders,
-                                    enum hc_mode mode, uint32_t idle_us, uint32_t spin_us,
-                                    uint32_t take_us, int notify_fd)
+                                    const struct hc_interface *interface,
+                                    const struct wishes *wishes, size_t stack_size)
 {
     const struct endpoint_options options = {
         .side = HC_ENCLAVE,
         .interface = interface,
-        .responders = responders,
-        .mode = mode,
-        .idle_us = idle_us,
-        .spin_us = spin_us,
-        .take_us = take_us,
-        .notify_fd = notify_fd,
+        .responders = wishes->responders,
+        .mode = (enum hc_mode)wishes->mode,
+        .idle_us = wishes->idle_us,
+        .spin_us = wishes->spin_us,
+        .take_us = wishes->take_us,
+        .notify_fd = FD_DONE,
+        .stack_size = stack_size,
         .peer_lost = host_never_lost,
     };
     enum hc_status status = endpoint_init(&g_endpoint, u_base, geometry, &options);

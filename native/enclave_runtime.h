@@ -20,10 +20,12 @@ void enclave_report_faults(void);
 /* Publishes the state and wakes the host that waits for it. */
 void enclave_state(enum hc_state state);
 
-HC_NODISCARD enum hc_status
-enclave_runtime_init(uint8_t *u_base, const struct hc_geometry *geometry,
-                     const struct hc_interface *interface, uint32_t responders, enum hc_mode mode,
-                     uint32_t idle_us, uint32_t spin_us, uint32_t take_us, int notify_fd);
+struct wishes;
+/* `stack_size` of the threads that run calls; 0: what C code needs. */
+HC_NODISCARD enum hc_status enclave_runtime_init(uint8_t *u_base,
+                                                 const struct hc_geometry *geometry,
+                                                 const struct hc_interface *interface,
+                                                 const struct wishes *wishes, size_t stack_size);
 HC_NODISCARD enum hc_status enclave_runtime_start(void);
 
 #endif /* HOTCALLS_ENCLAVE_RUNTIME_H */

@@ -6,6 +6,7 @@
 #define HOTCALLS_HOST_INTERNAL_H
 
 #include "endpoint.h"
+#include "host_program.h"
 #include "hotcalls_host.h"
 
 #include <pthread.h>
@@ -35,12 +36,14 @@ struct hc_enclave {
 };
 
 /* host_spawn.c: starts the loader as a process that is nobody's child. */
+#define HOST_SPAWN_FDS_MAX 30
 struct host_spawn {
     int loader_fd;
     const char *loader_path; /* used when the kernel does not execute memfds */
     char *const *argv;
-    int fds[5]; /* become 3, 4, 5, … in the new process; -1: none */
-    int log_fd; /* becomes 1 and 2 */
+    const int *fds; /* become 3, 4, 5, … in the new process; -1: none */
+    int fd_count;   /* at most HOST_SPAWN_FDS_MAX */
+    int log_fd;     /* becomes 1 and 2 */
     uid_t user;
     gid_t group;
 };
@@ -53,6 +56,22 @@ int host_spawn(const struct host_spawn *spawn, pid_t *pid, int *pidfd);
 void host_exit_info(int pidfd, int patience_ms, int *signal, int *exit_status);
 /* Some inits reap at leisure; a loss is to be reported within 100 ms. */
 #define HOST_REAP_MS 20
+
+/* host_open.c: what an enclave is started from. What is opened on the way is closed by
+ * host_close_opened, on every way out. */
+struct host_opened {
+    int channel, image, loader, host_pidfd, pipe_read, log, paper;
+};
+void host_close_opened(struct host_opened *opened);
+/* A memfd that may hold a program, or just data. */
+int host_new_memfd(const char *name, bool exec);
+HC_NODISCARD enum hc_status host_open_image(const struct hc_launch_options *options,
+                                            struct host_opened *opened, struct hc_error *error);
+HC_NODISCARD enum hc_status host_open_loader(const char *path, bool by_path,
+                                             struct host_opened *opened, struct hc_error *error);
+HC_NODISCARD enum hc_status host_open_paper(struct host_opened *opened, struct hc_error *error);
+/* Copies what the enclave wrote into the paper. NULL: nothing, or no memory. */
+uint8_t *host_read_paper(const struct host_opened *opened, size_t *size);
 
 /* host_shared.c: the allocator of the channel's shared memory; bookkeeping is private. */
 struct host_shared *host_shared_new(uint8_t *base, size_t size);

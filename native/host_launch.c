@@ -22,11 +22,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U /* Linux 6.3 */
-#endif
-
-#define ENCLAVE_FILE_MAX (UINT64_C(1) << 30)
 /* A launch takes some 10 ms; one that takes longer asks so often whether to go on. */
 #define ASK_MS 50u
 
@@ -44,106 +39,8 @@ void hc_launch_defaults(struct hc_launch_options *options)
     options->log_fd = -1;
 }
 
-/* A memfd that may hold a program. Old kernels do not know MFD_EXEC and need none. */
-static int new_memfd(const char *name, bool exec)
-{
-    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-    int fd = exec ? memfd_create(name, flags | MFD_EXEC) : -1;
-    if (fd < 0 && (!exec || errno == EINVAL))
-        fd = memfd_create(name, flags);
-    return fd;
-}
-
-/* What is opened on the way, closed on every way out. */
-struct opened {
-    int channel, image, loader, host_pidfd, pipe_read, log;
-};
-
-static void close_all(struct opened *opened)
-{
-    int *fds[] = {&opened->channel,    &opened->image,     &opened->loader,
-                  &opened->host_pidfd, &opened->pipe_read, &opened->log};
-    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
-        if (*fds[i] >= 0)
-            (void)close(*fds[i]);
-}
-
-static bool write_all(int fd, const uint8_t *bytes, size_t size)
-{
-    while (size != 0) {
-        ssize_t wrote = write(fd, bytes, size);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote <= 0)
-            return false;
-        bytes += wrote;
-        size -= (size_t)wrote;
-    }
-    return true;
-}
-
-static bool copy_file(int from, int to)
-{
-    static const size_t piece = 256u * 1024u;
-    uint8_t *buffer = malloc(piece);
-    uint64_t total = 0;
-    bool fine = buffer != NULL;
-    while (fine) {
-        ssize_t got = read(from, buffer, piece);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0) {
-            fine = got == 0;
-            break;
-        }
-        total += (uint64_t)got;
-        if (total > ENCLAVE_FILE_MAX) {
-            errno = EFBIG;
-            fine = false;
-            break;
-        }
-        fine = write_all(to, buffer, (size_t)got);
-    }
-    free(buffer);
-    return fine;
-}
-
-/*
- * The enclave's file becomes a sealed memfd: what is checked is what is loaded, nobody can change
- * it later, and another user can load it whatever the permissions of its directories are.
- */
-static enum hc_status open_image(const struct hc_launch_options *options, struct opened *opened,
-                                 struct hc_error *error)
-{
-    bool fine;
-    opened->image = new_memfd("enclave", true);
-    if (opened->image < 0) {
-        host_error(error, HC_ERR_OS, errno, "memfd_create: %s", strerror(errno));
-        return HC_ERR_OS;
-    }
-    if (options->image != NULL) {
-        fine = write_all(opened->image, options->image, options->image_size);
-    } else {
-        int file = open(options->path, O_RDONLY | O_CLOEXEC);
-        if (file < 0) {
-            host_error(error, HC_ERR_OS, errno, "%s: %s", options->path, strerror(errno));
-            return HC_ERR_OS;
-        }
-        fine = copy_file(file, opened->image);
-        int number = errno;
-        (void)close(file);
-        errno = number;
-    }
-    if (!fine || fcntl(opened->image, F_ADD_SEALS,
-                       F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0) {
-        host_error(error, HC_ERR_OS, errno, "reading the enclave: %s", strerror(errno));
-        return HC_ERR_OS;
-    }
-    return HC_OK;
-}
-
 static enum hc_status make_region(hc_enclave *enclave, const struct hc_launch_options *options,
-                                  struct opened *opened, struct hc_geometry *geometry,
+                                  struct host_opened *opened, struct hc_geometry *geometry,
                                   struct hc_error *error)
 {
     memset(geometry, 0, sizeof *geometry);
@@ -164,7 +61,7 @@ static enum hc_status make_region(hc_enclave *enclave, const struct hc_launch_op
     if (options->interface != NULL && !options->any_interface)
         memcpy(geometry->digest, options->interface->digest, HC_DIGEST_SIZE);
     enclave->region_size = (size_t)geometry->total_size;
-    opened->channel = new_memfd("hotcalls", false);
+    opened->channel = host_new_memfd("hotcalls", false);
     /* Sealed against resizing: a shrunk mapping would be a SIGBUS in the other side. */
     if (opened->channel < 0 || ftruncate(opened->channel, (off_t)geometry->total_size) != 0 ||
         fcntl(opened->channel, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
@@ -191,18 +88,6 @@ static enum hc_status make_region(hc_enclave *enclave, const struct hc_launch_op
     (void)madvise(canary, HC_PAGE, MADV_WIPEONFORK);
     enclave->not_forked = canary;
     return HC_OK;
-}
-
-static enum hc_status open_loader(const char *path, struct opened *opened, struct hc_error *error)
-{
-    struct sandbox_error why;
-    opened->loader = sandbox_image_open(path, &why);
-    if (opened->loader < 0)
-        opened->loader = open(path, O_PATH | O_CLOEXEC);
-    if (opened->loader >= 0)
-        return HC_OK;
-    host_error(error, HC_ERR_OS, errno, "the loader %s: %s", path, strerror(errno));
-    return HC_ERR_OS;
 }
 
 /* Waits until the enclave says READY, fails, ends, or takes too long. */
@@ -267,12 +152,18 @@ static enum hc_status await_ready(hc_enclave *enclave, const struct hc_launch_op
     }
 }
 
+#define WISHES 7u
+#define PROGRAM_WORDS_MAX 24u
+
 static enum hc_status start_process(hc_enclave *enclave, const struct hc_launch_options *options,
-                                    struct opened *opened, const char *loader,
+                                    struct host_opened *opened, const char *loader,
                                     struct hc_error *error)
 {
-    char text[7][64];
-    char *argv[sizeof text / sizeof text[0] + 2];
+    const struct hc_program *program = options->program;
+    char text[WISHES][64];
+    char *argv[PROGRAM_WORDS_MAX + WISHES + 1];
+    int fds[HOST_SPAWN_FDS_MAX];
+    int fd_count = 0;
     int ends[2];
     size_t count = 0;
     if (pipe2(ends, O_CLOEXEC) != 0) {
@@ -301,17 +192,33 @@ static enum hc_status start_process(hc_enclave *enclave, const struct hc_launch_
     (void)snprintf(text[6], sizeof text[6], "insecure_user_namespace=%d",
                    options->insecure_user_namespace);
     static char name[] = "hotcalls-enclave";
-    argv[count++] = name;
-    for (size_t i = 0; i < sizeof text / sizeof text[0]; i++)
+    if (program == NULL)
+        argv[count++] = name;
+    while (program != NULL && count < PROGRAM_WORDS_MAX && program->argv[count] != NULL) {
+        argv[count] = program->argv[count];
+        count++;
+    }
+    for (size_t i = 0; i < WISHES; i++)
         argv[count++] = text[i];
     argv[count] = NULL;
 
+    /* The order is that of enclave_start.h. */
+    fds[fd_count++] = opened->channel;
+    fds[fd_count++] = opened->image;
+    fds[fd_count++] = opened->host_pidfd;
+    fds[fd_count++] = opened->pipe_read;
+    fds[fd_count++] = enclave->done;
+    if (program != NULL) {
+        fds[fd_count++] = opened->paper;
+        for (size_t i = 0; i < program->fd_count && fd_count < HOST_SPAWN_FDS_MAX; i++)
+            fds[fd_count++] = program->fds[i];
+    }
     struct host_spawn spawn = {
         .loader_fd = opened->loader,
         .loader_path = loader,
         .argv = argv,
-        .fds = {opened->channel, opened->image, opened->host_pidfd, opened->pipe_read,
-                enclave->done},
+        .fds = fds,
+        .fd_count = fd_count,
         .log_fd = opened->log,
         .user = options->user,
         .group = options->group,
@@ -345,6 +252,28 @@ static enum hc_status start_endpoint(hc_enclave *enclave, const struct hc_launch
     return status;
 }
 
+/* What a program other than the loader says about itself, or about why it did not start. */
+static enum hc_status hear(hc_enclave *enclave, const struct hc_launch_options *options,
+                           const struct host_opened *opened, enum hc_status status,
+                           struct hc_error *error)
+{
+    const struct hc_program *program = options->program;
+    const struct hc_interface *interface = NULL;
+    size_t size;
+    uint8_t *bytes = host_read_paper(opened, &size);
+    enum hc_status heard =
+        program->described(program->context, status == HC_OK, bytes, size, &interface);
+    free(bytes);
+    if (status != HC_OK)
+        return status;
+    if (heard == HC_OK)
+        heard = endpoint_set_interface(&enclave->endpoint, interface, options->mode);
+    if (heard != HC_OK)
+        host_error(error, heard, 0, "what the enclave says about itself: %s",
+                   hc_status_text(heard));
+    return heard;
+}
+
 /* Undoes whatever a failed launch had done so far. */
 static void abandon(hc_enclave *enclave)
 {
@@ -366,7 +295,7 @@ static void abandon(hc_enclave *enclave)
 enum hc_status hc_launch(const struct hc_launch_options *options, hc_enclave **result,
                          struct hc_error *error)
 {
-    struct opened opened = {-1, -1, -1, -1, -1, -1};
+    struct host_opened opened = {-1, -1, -1, -1, -1, -1, -1};
     struct hc_geometry geometry;
     const char *loader = options->loader != NULL ? options->loader : getenv("HOTCALLS_LOADER");
     enum hc_status status;
@@ -399,11 +328,14 @@ enum hc_status hc_launch(const struct hc_launch_options *options, hc_enclave **r
     enclave->user_data = options->user_data;
     (void)pthread_mutex_init(&enclave->end_lock, NULL);
 
-    status = open_image(options, &opened, error);
+    status = host_open_image(options, &opened, error);
     if (status == HC_OK)
         status = make_region(enclave, options, &opened, &geometry, error);
     if (status == HC_OK)
-        status = open_loader(loader, &opened, error);
+        status = host_open_loader(loader, options->program != NULL && options->program->by_path,
+                                  &opened, error);
+    if (status == HC_OK && options->program != NULL)
+        status = host_open_paper(&opened, error);
     if (status == HC_OK)
         status = start_process(enclave, options, &opened, loader, error);
     if (status == HC_OK) {
@@ -416,14 +348,17 @@ enum hc_status hc_launch(const struct hc_launch_options *options, hc_enclave **r
         if (status != HC_OK)
             host_error(error, status, errno, "%s", hc_status_text(status));
     }
-    if (status == HC_OK)
+    if (status == HC_OK) {
         status = await_ready(enclave, options, error);
+        if (options->program != NULL)
+            status = hear(enclave, options, &opened, status, error);
+    }
     if (status == HC_OK) {
         status = endpoint_start(&enclave->endpoint);
         if (status != HC_OK)
             host_error(error, status, errno, "starting threads: %s", strerror(errno));
     }
-    close_all(&opened);
+    host_close_opened(&opened);
     if (status != HC_OK) {
         abandon(enclave);
         return status;

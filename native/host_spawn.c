@@ -33,8 +33,6 @@
 
 #define STACK_SIZE (64u * 1024u)
 #define FIRST_FD 3
-/* Behind all final numbers, and low enough for a host with few descriptors (ulimit -n). */
-#define HIGH_FD 10
 
 struct steps {
     const struct host_spawn *spawn;
@@ -50,19 +48,23 @@ static long raw(long number, long a, long b, long c)
     return syscall(number, a, b, c, 0L, 0L);
 }
 
-/* Descriptors first go high, out of the way of their final numbers. */
+/*
+ * Descriptors first go just behind all final numbers: out of the way, and low enough for a host
+ * with few descriptors (ulimit -n).
+ */
 static bool place_fds(const struct host_spawn *spawn)
 {
-    const int count = (int)(sizeof spawn->fds / sizeof spawn->fds[0]);
-    int high[sizeof spawn->fds / sizeof spawn->fds[0]];
-    long log = raw(SYS_fcntl, spawn->log_fd, F_DUPFD_CLOEXEC, HIGH_FD);
+    const int count = spawn->fd_count;
+    const long behind = FIRST_FD + count;
+    int high[HOST_SPAWN_FDS_MAX];
+    long log = raw(SYS_fcntl, spawn->log_fd, F_DUPFD_CLOEXEC, behind);
     if (log < 0)
         return false;
     for (int i = 0; i < count; i++) {
         high[i] = -1;
         if (spawn->fds[i] < 0)
             continue;
-        high[i] = (int)raw(SYS_fcntl, spawn->fds[i], F_DUPFD_CLOEXEC, HIGH_FD);
+        high[i] = (int)raw(SYS_fcntl, spawn->fds[i], F_DUPFD_CLOEXEC, behind);
         if (high[i] < 0)
             return false;
     }
@@ -88,7 +90,7 @@ static int step_b(void *argument)
         if (number != SIGKILL && number != SIGSTOP)
             (void)syscall(SYS_rt_sigaction, number, &default_action, NULL, 8L);
     /* The loader's own copy has to survive the shuffle below. */
-    long loader = raw(SYS_fcntl, spawn->loader_fd, F_DUPFD_CLOEXEC, HIGH_FD);
+    long loader = raw(SYS_fcntl, spawn->loader_fd, F_DUPFD_CLOEXEC, FIRST_FD + spawn->fd_count);
     if (loader < 0 || !place_fds(spawn))
         goto failed;
     if (spawn->group != 0 &&

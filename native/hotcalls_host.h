@@ -32,6 +32,8 @@ struct hc_error {
     char text[512];
 };
 
+struct hc_program;
+
 struct hc_launch_options {
     /* The enclave: a file made by `hotcalls build`, or its bytes. */
     const char *path;
@@ -64,6 +66,8 @@ struct hc_launch_options {
     bool insecure_user_namespace;
     /* Asked after each interrupted or timed-out sleep of a wait; true gives the call up. */
     bool (*interrupted)(void *context);
+    /* Of the Python extension: `loader` is another program. NULL otherwise. */
+    const struct hc_program *program;
 };
 
 /* Fills in the defaults. Always call it first: fields may be added. */

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * enclave_start.c -- hardening, locking and ending an enclave, whatever code it runs.
+ *
+ * Enclave side. The host is trusted until READY is set.
+ */
+#define _GNU_SOURCE
+#include "enclave_start.h"
+#include "sandbox.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SECRET_SIZE ((size_t)64 * 1024)
+
+void enclave_read_wishes(int argc, char *const *argv, struct wishes *wishes)
+{
+    const struct {
+        const char *name;
+        uint32_t *value;
+    } known[] = {
+        {"responders=", &wishes->responders},
+        {"mode=", &wishes->mode},
+        {"idle_us=", &wishes->idle_us},
+        {"spin_us=", &wishes->spin_us},
+        {"take_us=", &wishes->take_us},
+        {"insecure_debug=", &wishes->insecure_debug},
+        {"insecure_user_namespace=", &wishes->insecure_user_namespace},
+    };
+    memset(wishes, 0, sizeof *wishes);
+    wishes->responders = 1;
+    for (int i = 0; i < argc; i++)
+        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++)
+            if (strncmp(argv[i], known[k].name, strlen(known[k].name)) == 0)
+                *known[k].value = (uint32_t)strtoul(argv[i] + strlen(known[k].name), NULL, 10);
+}
+
+/* Maps the channel and checks its shape against its real size. */
+static struct hc_geometry map_channel(uint8_t **u_base)
+{
+    struct hc_geometry geometry;
+    struct stat status;
+    if (fstat(FD_CHANNEL, &status) != 0 || status.st_size < (off_t)sizeof(struct hc_header)) {
+        static const char text[] = "hotcalls-enclave is started by hotcalls.launch() or "
+                                   "hc_launch(), not by hand\n";
+        (void)!write(FD_LOG, text, sizeof text - 1u);
+        _exit(2);
+    }
+    size_t size = (size_t)status.st_size;
+    void *region =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, FD_CHANNEL, 0);
+    if (region == MAP_FAILED)
+        _exit(3);
+    *u_base = region;
+    hc_copy_in(&geometry, region, sizeof geometry);
+    enclave_report_to((struct hc_header *)region);
+    enum hc_status fits = hc_geometry_check(&geometry, size);
+    if (fits != HC_OK)
+        enclave_fail(fits, 0, "the channel was made by another version of hotcalls (ABI %u here)",
+                     HC_ABI);
+    return geometry;
+}
+
+static _Noreturn void fail_lockdown(const struct sandbox_error *error)
+{
+    char text[480];
+    enclave_fail(HC_ERR_LOCKDOWN, error->err, "%s", sandbox_error_format(error, text, sizeof text));
+}
+
+struct hc_geometry enclave_harden(const struct wishes *wishes, unsigned fd_count, uint8_t **u_base)
+{
+    struct sandbox_error error;
+    struct sandbox_secret_status secret;
+    int keep[ENCLAVE_FDS_MAX];
+    size_t count = 0;
+    keep[count++] = 1;
+    keep[count++] = FD_LOG;
+    for (unsigned i = 0; i < fd_count && count < ENCLAVE_FDS_MAX; i++)
+        keep[count++] = FD_CHANNEL + (int)i;
+    const struct sandbox_harden_options harden = {
+        .keep_fds = keep,
+        .keep_fd_count = count,
+        .insecure_debug = wishes->insecure_debug != 0,
+        .insecure_user_namespace = wishes->insecure_user_namespace != 0,
+    };
+    int hardened = sandbox_harden(&harden, &error);
+    /* Run from a memfd, it would be called memfd:hotcalls- by ps. */
+    (void)prctl(PR_SET_NAME, "hotcalls-enclave");
+    struct hc_geometry geometry = map_channel(u_base);
+    if (hardened != 0 || sandbox_secret_reserve(SECRET_SIZE, &secret, &error) != 0)
+        fail_lockdown(&error);
+    enclave_report_faults();
+    return geometry;
+}
+
+void enclave_lock(uint8_t *u_base, uint64_t region_size, uint32_t groups, bool insecure_debug)
+{
+    struct sandbox_error error;
+    struct sandbox_mapping_report mapped;
+    struct sandbox_lock_report locked;
+    const struct sandbox_range channel = {(uintptr_t)u_base, (uintptr_t)u_base + region_size};
+    const struct sandbox_mapping_options mappings = {
+        .keep = &channel, .keep_count = 1, .trust_root_files = true};
+    const struct sandbox_policy policy = {
+        .groups = groups,
+        .write_fds = {1, FD_LOG, FD_DONE},
+        .write_fd_count = 3,
+        .poll_fds = {FD_HOST, FD_LIFE},
+        .poll_fd_count = 2,
+        .insecure_debug = insecure_debug,
+    };
+    if (sandbox_anonymize_mappings(&mappings, &mapped, &error) != 0 ||
+        sandbox_lock(&policy, &locked, &error) != 0 || sandbox_verify(&policy, &error) != 0)
+        fail_lockdown(&error);
+}
+
+void enclave_outlive_nobody(void)
+{
+    struct pollfd watched[] = {{FD_HOST, POLLIN, 0}, {FD_LIFE, POLLIN, 0}};
+    while (poll(watched, 2, -1) <= 0)
+        ;
+    _exit(0);
+}
