@@ -120,5 +120,15 @@ SANDBOX_ALLOW(DESCRIPTOR, ppoll, "end of the host", ANY)
 /* New interfaces that libraries probe for and do without. */
 SANDBOX_ABSENT(COMPATIBILITY, futex_waitv, "its flags are behind a pointer", ANY)
 
-/* What a language runtime needs on top. */
+/* What a language runtime needs on top; found by running the CPython test programs of tests/inside.
+ * The calls that tell an id cannot fail, so libc would hand the errno on as one. */
 SANDBOX_ALLOW(INTERPRETER, close, "files that imports left open; no number can be bound again", ANY)
+SANDBOX_ALLOW(INTERPRETER, getppid, "cannot fail; the host's id, which /proc shows to everybody",
+              ANY)
+SANDBOX_ALLOW(INTERPRETER, getuid, "cannot fail; own id", ANY)
+SANDBOX_ALLOW(INTERPRETER, geteuid, "cannot fail; own id", ANY)
+SANDBOX_ALLOW(INTERPRETER, getgid, "cannot fail; own id", ANY)
+SANDBOX_ALLOW(INTERPRETER, getegid, "cannot fail; own id", ANY)
+SANDBOX_ALLOW(INTERPRETER, times, "os.times; cannot fail; own processor time", ANY)
+SANDBOX_ALLOW(INTERPRETER, select, "time.sleep of Python 3.10: no descriptors", EQUALS(0, 0))
+SANDBOX_ALLOW(INTERPRETER, pselect6, "the same by another libc", EQUALS(0, 0))
