@@ -30,6 +30,7 @@ from hotcalls.errors import (
     CallTimeout,
     ChannelPoisoned,
     EdlError,
+    EnclaveLocked,
     EnclaveLost,
     ForkedError,
     HotcallsError,
@@ -48,13 +49,16 @@ from hotcalls.shared import SharedMemory
 
 if TYPE_CHECKING:
     from hotcalls.declare import ecall, ocall, startup
+    from hotcalls.secret_memory import SecretBytes, secret_bytes
     from hotcalls.wire.shared import SharedArray
 
 #: Loaded when they are asked for: a program with a C enclave needs none of them.
 _LATER = {
+    "SecretBytes": "hotcalls.secret_memory",
     "SharedArray": "hotcalls.wire.shared",
     "ecall": "hotcalls.declare",
     "ocall": "hotcalls.declare",
+    "secret_bytes": "hotcalls.secret_memory",
     "startup": "hotcalls.declare",
 }
 
@@ -64,6 +68,7 @@ __all__ = [
     "ChannelPoisoned",
     "EdlError",
     "Enclave",
+    "EnclaveLocked",
     "EnclaveLost",
     "ForkedError",
     "Function",
@@ -75,12 +80,14 @@ __all__ = [
     "NotRunning",
     "OnewayError",
     "RemoteError",
+    "SecretBytes",
     "SharedArray",
     "SharedMemory",
     "SignatureError",
     "ecall",
     "launch",
     "ocall",
+    "secret_bytes",
     "startup",
 ]
 

@@ -5,7 +5,7 @@
 cdef extern from "<stdbool.h>" nogil:
     ctypedef int c_bool "bool"
 
-cdef extern from "hotcalls_host.h" nogil:
+cdef extern from "host_program.h" nogil:
     enum: HC_INLINE_SIZE
     enum: HC_FN_PUBLIC
     enum: HC_FN_HOT
@@ -20,6 +20,7 @@ cdef extern from "hotcalls_host.h" nogil:
         HC_ERR_ARGUMENT
         HC_ERR_MESSAGE
         HC_ERR_INTERRUPTED
+        HC_ERR_INTERFACE
         HC_ERR_CALLEE
         HC_ERR_AGAIN
         HC_ERR_CLOSED
@@ -68,6 +69,14 @@ cdef extern from "hotcalls_host.h" nogil:
         int signal
         int exit_status
         char *text
+    struct hc_program:
+        char **argv
+        const int *fds
+        size_t fd_count
+        bint by_path
+        hc_status (*described)(void *context, c_bool ready, const uint8_t *bytes, size_t size,
+                               const hc_interface **interface) noexcept nogil
+        void *context
     struct hc_launch_options:
         const char *path
         const void *image
@@ -94,6 +103,7 @@ cdef extern from "hotcalls_host.h" nogil:
         bint insecure_debug
         bint insecure_user_namespace
         c_bool (*interrupted)(void *context) noexcept nogil
+        const hc_program *program
     struct hc_geometry:
         uint64_t total_size
         uint32_t slot_count

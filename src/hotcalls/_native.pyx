@@ -196,27 +196,10 @@ cdef class Enclave:
         cdef hc_launch_options launch
         cdef hc_error error
         cdef hc_status status
-        self.names = [name, ecalls, ocalls]
         self.on_ocall = on_ocall
         if isinstance(on_ocall, Messages):
             self.messages = on_ocall
-        self.ecalls = <hc_function *>calloc(len(ecalls) + 1, sizeof(hc_function))
-        self.ocalls = <hc_function *>calloc(len(ocalls) + 1, sizeof(hc_function))
-        if self.ecalls == NULL or self.ocalls == NULL:
-            raise MemoryError
-        for i, (function, flags) in enumerate(ecalls):
-            self.ecalls[i].name = <bytes>function
-            self.ecalls[i].flags = flags
-        for i, (function, flags) in enumerate(ocalls):
-            self.ocalls[i].name = <bytes>function
-            self.ocalls[i].flags = flags
-            self.ocalls[i].bridge = _serve
-        self.interface.abi = HC_ABI
-        self.interface.ecall_count = len(ecalls)
-        self.interface.ocall_count = len(ocalls)
-        self.interface.name = name
-        self.interface.ecalls = self.ecalls
-        self.interface.ocalls = self.ocalls
+        self._set_interface(name, ecalls, ocalls)
         memcpy(self.interface.digest, <const char *><bytes>options["digest"], 32)
 
         hc_launch_defaults(&launch)
@@ -249,16 +232,45 @@ cdef class Enclave:
             elif field == "user": launch.user = value
             elif field == "group": launch.group = value
             else: launch.log_fd = value
+        cdef _Program program = None
+        if options.get("python") is not None:
+            program = _Program(self, **options["python"])
+            launch.program = &program.program
         with nogil:
             status = hc_launch(&launch, &self.handle, &error)
         if status != HC_OK:
             self.handle = NULL
+            if program is not None and program.error is not None:
+                raise program.error
             if status == HC_ERR_INTERRUPTED:
                 raise _pending_interrupts.pop(PyThread_get_thread_ident(), KeyboardInterrupt())
             raise NativeError(STATUS_NAMES[<int>status],
                               (<bytes>error.text).decode("utf-8", "replace"), error.error,
                               error.signal, error.exit_status)
         self.pid = hc_pid(self.handle)
+
+    cdef int _set_interface(self, bytes name, list ecalls, list ocalls) except -1:
+        free(self.ecalls)
+        free(self.ocalls)
+        self.names = [name, ecalls, ocalls]
+        self.ecalls = <hc_function *>calloc(len(ecalls) + 1, sizeof(hc_function))
+        self.ocalls = <hc_function *>calloc(len(ocalls) + 1, sizeof(hc_function))
+        if self.ecalls == NULL or self.ocalls == NULL:
+            raise MemoryError
+        for i, (function, flags) in enumerate(ecalls):
+            self.ecalls[i].name = <bytes>function
+            self.ecalls[i].flags = flags
+        for i, (function, flags) in enumerate(ocalls):
+            self.ocalls[i].name = <bytes>function
+            self.ocalls[i].flags = flags
+            self.ocalls[i].bridge = _serve
+        self.interface.abi = HC_ABI
+        self.interface.ecall_count = len(ecalls)
+        self.interface.ocall_count = len(ocalls)
+        self.interface.name = name
+        self.interface.ecalls = self.ecalls
+        self.interface.ocalls = self.ocalls
+        return 0
 
     def __dealloc__(self):
         cdef hc_enclave *handle = self.handle
@@ -621,6 +633,31 @@ cdef _add_counters(dict total, const hc_counters *counters):
     total["bytes_out"] += hc_untrusted_u64(&counters.bytes_out)
     total["bytes_in"] += hc_untrusted_u64(&counters.bytes_in)
     total["errors"] += hc_untrusted_u64(&counters.errors)
+
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #include <string.h>
+    static void *hc_py_secret_alloc(size_t size)
+    {
+        return calloc(1, size);
+    }
+    static void hc_py_secret_free(void *memory, size_t size)
+    {
+        if (memory != NULL)
+            explicit_bzero(memory, size);
+        free(memory);
+    }
+    """
+    void *secret_memory_alloc "hc_py_secret_alloc"(size_t size)
+    void secret_memory_free "hc_py_secret_free"(void *memory, size_t size)
+
+cdef inline bint SECRET_MEMORY_IS_HIDDEN() noexcept:
+    return False
+
+include "_secret.pxi"
+include "_program.pxi"
 
 
 def cycles_per_us():

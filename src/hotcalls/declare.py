@@ -109,7 +109,7 @@ class Declaration:
 
         @functools.wraps(begin)
         def finished(*args: Any) -> Any:
-            return run_to_end(self.name, begin(*args))
+            return _run(self.name, begin(*args))
 
         return finished
 
@@ -122,8 +122,8 @@ class Declaration:
         call = self._call
         if call is None:
             raise NotRunning(
-                f"ocall {self.name}() was called before the enclave runs; the host answers ocalls "
-                "from @startup on, not while the module is imported"
+                f"ocall {self.name}() was called before the enclave serves: the host answers no "
+                "call while the module is imported, nor in @hotcalls.startup"
             )
         return call(*args, **kwargs)
 
@@ -184,10 +184,10 @@ def ecall(*, name: str | None = None) -> Callable[[F], F]: ...
 def ecall(function: Any = None, /, *, name: str | None = None) -> Any:
     """Declare a function that the host calls; it runs inside the enclave.
 
-    Every parameter and the result are annotated. ``async def`` works as far as it waits for
-    nothing but ocalls and other coroutines that wait for nothing: an enclave has no event loop,
-    because after lock-down it may not open what a loop waits on. Who calls may always wait
-    asynchronously (``await enclave.function.aio(…)``).
+    Every parameter and the result are annotated. ``async def`` works: a call runs to its end, in
+    an event loop when the module imports asyncio (one without sockets: after lock-down none can
+    be opened), else as far as it waits for nothing. Who calls may always wait asynchronously
+    (``await enclave.function.aio(…)``).
 
     Parameters
     ----------
@@ -330,6 +330,12 @@ def running_inside() -> Iterator[None]:
         _inside.reset(token)
 
 
+def run_coroutines_with(run: Callable[[str, Coroutine[Any, Any, Any]], Any]) -> None:
+    """From here on ``run(name, coroutine)`` gives the results of async ecalls."""
+    global _run
+    _run = run
+
+
 def run_to_end(name: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine that waits for nothing, and return its result.
 
@@ -346,9 +352,12 @@ def run_to_end(name: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if waits_for is not None:
             coroutine.close()
             raise RuntimeError(
-                f"{name}() waits for {type(waits_for).__name__}: an enclave has no event loop; "
-                "await only ocalls, or write a plain function"
+                f"{name}() waits for {type(waits_for).__name__}: import asyncio at the top of the "
+                "module for an event loop, or write a plain function"
             )
+
+
+_run: Callable[[str, Coroutine[Any, Any, Any]], Any] = run_to_end
 
 
 # ---- in the host ------------------------------------------------------------------------------
@@ -357,7 +366,9 @@ def run_to_end(name: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
 class Running(Protocol):
     """An enclave, for the functions of its module."""
 
-    closed: bool
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
 
     def call_declared(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the ecall `name`; return its result."""

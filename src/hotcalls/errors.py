@@ -7,15 +7,19 @@ Host side; nothing here trusts or touches the enclave.
 from __future__ import annotations
 
 from concurrent.futures import BrokenExecutor
+from typing import TYPE_CHECKING, Any
 
-from hotcalls.edl.diagnostics import EdlError as EdlError
 from hotcalls.failure import HotcallsError as HotcallsError
+
+if TYPE_CHECKING:
+    from hotcalls.edl.diagnostics import EdlError as EdlError
 
 __all__ = [
     "CallError",
     "CallTimeout",
     "ChannelPoisoned",
     "EdlError",
+    "EnclaveLocked",
     "EnclaveLost",
     "ForkedError",
     "HotcallsError",
@@ -28,6 +32,15 @@ __all__ = [
     "SignatureError",
     "error_for",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Of the EDL compiler, which a program that only launches, and an enclave, need not load.
+    if name == "EdlError":
+        from hotcalls.edl.diagnostics import EdlError
+
+        return EdlError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class LaunchError(HotcallsError):
@@ -57,6 +70,10 @@ class InterfaceMismatch(LaunchError):
 
 class SignatureError(InterfaceMismatch):
     """What the other side says about its functions is not a description of functions."""
+
+
+class EnclaveLocked(HotcallsError, PermissionError):
+    """Raised inside: what the code asked for is over once its enclave is locked down."""
 
 
 class EnclaveLost(HotcallsError, BrokenExecutor):

@@ -12,17 +12,23 @@ import pwd
 import stat
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from hotcalls import _native
+from hotcalls import _native, pymodule
 from hotcalls.c_enclave import CEnclave
 from hotcalls.edl.elf import NotAnEnclaveError, read_interface
 from hotcalls.enclave import Enclave
 from hotcalls.errors import InterfaceMismatch, LaunchError
 
 MODES = ("hot", "switch", "edl")
+RESTARTS = ("never", "on-failure")
+
+C_WINDOW = 64 * 1024
+#: A megabyte of bytes goes through with room to spare.
+PYTHON_WINDOW = 4 << 20
 
 _warned_root = threading.Event()
 
@@ -34,47 +40,69 @@ def loader_path() -> Path:
 
 
 def launch(
-    path: str | os.PathLike[str],
+    enclave: str | os.PathLike[str] | ModuleType,
     *,
     ocalls: Mapping[str, Callable[..., Any]] | None = None,
+    secrets: Mapping[str, Any] | None = None,
+    args: Any = None,
+    preload: Sequence[str] = (),
+    python: str | os.PathLike[str] | None = None,
     mode: str = "hot",
-    responders: int = 1,
-    ocall_responders: int = 1,
-    threads: int = 48,
-    enclave_threads: int = 16,
+    restart: str = "never",
+    threads: int = 1,
+    ocall_threads: int = 1,
+    callers: int = 48,
+    enclave_callers: int = 16,
     cells: int = 32,
-    window: int = 64 * 1024,
+    window: int | None = None,
     shared_size: int = 4 << 20,
     idle: float | None = None,
     spin: float | None = None,
     user: str | int | None = None,
     log: int | None = None,
-    timeout: float = 10.0,
+    timeout: float = 30.0,
+    debug: bool = False,
     insecure_debug: bool = False,
     insecure_user_namespace: bool = False,
+    insecure_inline: bool = False,
 ) -> Enclave:
     """Start an enclave and return when it is locked down and serves.
 
     Parameters
     ----------
-    path : path-like
-        A file that ``hotcalls build`` made.
+    enclave : path-like, str or module
+        A Python module: the path of its ``.py`` file, its dotted name, or the imported module. Or
+        a C enclave: the path of a file that ``hotcalls build`` made.
     ocalls : mapping of str to callable
-        What the enclave may call. An ocall without a callable fails inside with
-        ``HC_ERR_CALLEE``.
+        What the enclave may call. An ocall without a callable fails inside.
+    secrets : mapping of str to int, file or bytes
+        Python modules. What ``@hotcalls.startup`` functions may read once, by name. A descriptor
+        or file stays yours to close; the enclave gets a duplicate.
+    args : object
+        Python modules. What ``@hotcalls.startup`` functions are started with: None, bool, int,
+        float, str, bytes, lists and dicts.
+    preload : sequence of str
+        Python modules. What to import before the lock-down besides what the module itself imports:
+        later nothing can be.
+    python : path-like, optional
+        Python modules. The interpreter, if not the one that runs this program.
     mode : {"hot", "switch", "edl"}
         How calls are made that do not say: hot; by switch calls; or as each function's
         ``transition_using_threads`` in the EDL says.
-    responders, ocall_responders : int
-        Threads that spin for calls, inside and outside.
-    threads, enclave_threads : int
+    restart : {"never", "on-failure"}
+        What a call does that finds the enclave's process ended: raise :class:`EnclaveLost`, or
+        start a fresh one. Secrets are not handed over again.
+    threads, ocall_threads : int
+        Threads that spin for calls, inside and outside: how many run at the same time.
+    callers, enclave_callers : int
         How many threads of this program, and of the enclave, may call at the same time.
     cells : int
         Calls that one thread may have in flight; a power of two from 4 to 64.
-    window : int
-        Bytes that the arguments of a thread's calls may take; larger ones are refused.
+    window : int, optional
+        Bytes that the arguments of a thread's calls may take; larger ones are refused. 4 MiB for
+        Python modules, 64 KiB otherwise. Memory only as far as it is used.
     shared_size : int
-        Bytes of memory for ``user_check`` parameters.
+        Bytes of memory for ``user_check`` parameters and shared arrays.
     idle, spin : float, optional
         Seconds that a responder spins without work, and a caller for an answer, before it sleeps.
     user : str or int, optional
@@ -84,11 +112,16 @@ def launch(
         Descriptor that the enclave's output goes to; stderr if not given.
     timeout : float
         Seconds that the launch may take; less than an hour.
+    debug : bool
+        Python modules. Exceptions come out with their tracebacks, which can hold secrets.
     insecure_debug : bool
         Let debuggers and core dumps at the enclave. Its secrets are then open to this user.
     insecure_user_namespace : bool
         Accept a user namespace that is not the initial one, as in a rootless container. Its
         owner can read the enclave.
+    insecure_inline : bool
+        Python modules. Run the module in this process: for unit tests of it. There is no enclave
+        then, and nothing is protected.
 
     Raises
     ------
@@ -97,57 +130,93 @@ def launch(
     InterfaceMismatch
         The file is not an enclave, or one for another version.
     LaunchError
-        Anything else that keeps it from starting.
+        Anything else that keeps it from starting; of a Python module with its traceback.
     """
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}, got {mode!r}")
-    file = Path(path)
-    image = _read(file)
+    if restart not in RESTARTS:
+        raise ValueError(f"restart is one of {', '.join(RESTARTS)}, got {restart!r}")
+    python_module = pymodule.is_module(enclave)
+    if window is None:
+        window = PYTHON_WINDOW if python_module else C_WINDOW
+    uid, gid = _identity(user)
+    options = {
+        "mode": mode,
+        "responders": _count("threads", threads),
+        "ocall_responders": _count("ocall_threads", ocall_threads, least=0),
+        "slots": _count("callers", callers),
+        "enclave_slots": _count("enclave_callers", enclave_callers, least=0),
+        "cells": _count("cells", cells),
+        "window_size": _count("window", window),
+        "shared_size": _count("shared_size", shared_size, least=0),
+        "idle_us": _microseconds("idle", idle),
+        "spin_us": _microseconds("spin", spin),
+        "timeout_ms": max(1, (_microseconds("timeout", timeout) or 0) // 1000),
+        "user": uid,
+        "group": gid,
+        "log_fd": _descriptor(log),
+        "insecure_debug": insecure_debug,
+        "insecure_user_namespace": insecure_user_namespace,
+    }
+    if not insecure_inline:
+        _say_what_root_means(uid)
+    again = restart == "on-failure"
+    if python_module:
+        from hotcalls import pylaunch
+
+        module = pymodule.find(enclave)
+        how = pymodule.Start(
+            preload=_names("preload", preload),
+            secrets=dict(secrets or {}),
+            arguments=args,
+            debug=debug,
+            python=python,
+        )
+        if insecure_inline:
+            return pylaunch.launch_here(module, dict(ocalls or {}), how, threads)
+        return pylaunch.launch_module(module, dict(ocalls or {}), options, how, restart=again)
+    for name, value in (
+        ("secrets", secrets),
+        ("args", args),
+        ("preload", preload),
+        ("insecure_inline", insecure_inline),
+    ):
+        if value:
+            raise TypeError(f"{name} is for Python modules; a C enclave has no use for it")
+    return _launch_c(Path(enclave), dict(ocalls or {}), options, again)
+
+
+def _launch_c(
+    file: Path, ocalls: dict[str, Callable[..., Any]], options: dict[str, Any], again: bool
+) -> Enclave:
+    """Start what ``hotcalls build`` made."""
+    image = read_regular(file)
     try:
         carried = read_interface(file)
     except NotAnEnclaveError as error:
         raise InterfaceMismatch(str(error), status="HC_ERR_INTERFACE") from None
     interface = carried["interface"]
-    given = dict(ocalls or {})
     known = [function["name"] for function in interface["ocalls"]]
-    for name in given:
+    for name, function in ocalls.items():
         if name not in known:
             raise ValueError(
                 f"ocalls: enclave {interface['name']!r} makes no ocall {name!r}; "
                 f"it makes {', '.join(known) or 'none'}"
             )
-        if not callable(given[name]):
-            raise TypeError(f"ocalls: {name!r} is not callable, but {type(given[name]).__name__}")
-    uid, gid = _identity(user)
-    _say_what_root_means(uid)
+        if not callable(function):
+            raise TypeError(f"ocalls: {name!r} is not callable, but {type(function).__name__}")
     return CEnclave(
         interface,
         bytes.fromhex(carried["digest"]),
         image,
         str(loader_path()),
-        given,
-        {
-            "mode": mode,
-            "responders": _count("responders", responders),
-            "ocall_responders": _count("ocall_responders", ocall_responders, least=0),
-            "slots": _count("threads", threads),
-            "enclave_slots": _count("enclave_threads", enclave_threads, least=0),
-            "cells": _count("cells", cells),
-            "window_size": _count("window", window),
-            "shared_size": _count("shared_size", shared_size, least=0),
-            "idle_us": _microseconds("idle", idle),
-            "spin_us": _microseconds("spin", spin),
-            "timeout_ms": max(1, (_microseconds("timeout", timeout) or 0) // 1000),
-            "user": uid,
-            "group": gid,
-            "log_fd": _descriptor(log),
-            "insecure_debug": insecure_debug,
-            "insecure_user_namespace": insecure_user_namespace,
-        },
+        ocalls,
+        options,
+        restart=again,
     )
 
 
-def _read(file: Path) -> bytes:
+def read_regular(file: Path) -> bytes:
     """The bytes of a regular file; anything else could block, or never end."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -172,6 +241,12 @@ def _descriptor(log: int | None) -> int | None:
     except (OSError, OverflowError):
         raise ValueError(f"log: {log} is not an open descriptor") from None
     return log
+
+
+def _names(name: str, value: Sequence[str]) -> list[str]:
+    if isinstance(value, str) or not all(isinstance(each, str) for each in value):
+        raise TypeError(f"{name}: expected a list of str, as [{value!r}]")
+    return list(value)
 
 
 def _count(name: str, value: int, least: int = 1) -> int:
