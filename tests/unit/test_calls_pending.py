@@ -323,7 +323,7 @@ class TestThreads:
         assert calls.i32(1) == 1
 
     def test_more_threads_than_slots_are_refused_with_the_reason(self, calls_path: Path) -> None:
-        with hotcalls.launch(calls_path, threads=2) as enclave:
+        with hotcalls.launch(calls_path, callers=2) as enclave:
             errors: list[hotcalls.CallError] = []
 
             def run() -> None:

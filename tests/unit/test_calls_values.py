@@ -247,7 +247,7 @@ def test_size_that_no_memory_holds_is_refused(calls: Any) -> None:
 
 
 def test_larger_window_carries_larger_arguments(calls_path: Path) -> None:
-    with hotcalls.launch(calls_path, window=8 << 20, threads=4, enclave_threads=1) as enclave:
+    with hotcalls.launch(calls_path, window=8 << 20, callers=4, enclave_callers=1) as enclave:
         assert enclave.sum(b"\x01" * (8 << 20)) == 8 << 20
         assert enclave.pattern(5 << 20, 0)[-1] == ((5 << 20) - 1) % 256
 

@@ -196,8 +196,8 @@ class TestOptions:
     @pytest.mark.parametrize(
         "option, value",
         [
-            ("responders", 0), ("responders", 1000), ("ocall_responders", -1), ("threads", 0),
-            ("threads", 100000), ("enclave_threads", -1), ("cells", 3), ("cells", 128),
+            ("threads", 0), ("threads", 1000), ("ocall_threads", -1), ("callers", 0),
+            ("callers", 100000), ("enclave_callers", -1), ("cells", 3), ("cells", 128),
             ("window", 0), ("shared_size", -1), ("idle", 0), ("idle", -1),
             ("spin", math.nan), ("timeout", 0), ("timeout", -1), ("timeout", math.nan),
             ("timeout", math.inf), ("log", 9999), ("log", -1),
@@ -212,7 +212,7 @@ class TestOptions:
 
     @pytest.mark.parametrize(
         "option, value",
-        [("responders", "1"), ("threads", 1.5), ("cells", None), ("window", True), ("log", "x"),
+        [("threads", "1"), ("callers", 1.5), ("cells", None), ("window", True), ("log", "x"),
          ("user", 1.5), ("user", True)],
     )  # fmt: skip
     def test_option_of_another_type_is_refused(
@@ -294,7 +294,7 @@ class TestOptions:
             size = int(open("/proc/self/statm").read().split()[0]) * 4096
             resource.setrlimit(resource.RLIMIT_AS, (size + (1 << 20), size + (1 << 20)))
             try:
-                hotcalls.launch(path, window=1 << 20, threads=60)
+                hotcalls.launch(path, window=1 << 20, callers=60)
             except (hotcalls.LaunchError, MemoryError) as error:
                 print(type(error).__name__)
             """,
