@@ -22,6 +22,7 @@
 
 #include "bench_arch.h"
 #include "bench_bare.h"
+#include "bench_clock.h"
 
 struct bench;
 struct bench_row;
@@ -72,12 +73,6 @@ struct bench_table {
     size_t count;
 };
 
-/* The mean of an empty timer pair, and what the counter counts. */
-struct bench_timer {
-    double overhead;
-    uint32_t step; /* the greatest common divisor of its differences */
-};
-
 struct bench {
     int cpu_requester;
     int cpu_responder; /* -1: this process may use one CPU only */
@@ -108,9 +103,6 @@ int bench_block(struct bench *b, const struct bench_row *row, unsigned round);
 int bench_skip(struct bench *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Time that the host took from the two CPUs in use, in ticks of 1/USER_HZ since boot. */
 uint64_t bench_steal_ticks(const struct bench *b);
-void bench_measure_timer(struct bench *b);
-/* Cycles of a fixed amount of work that touches no memory: it differs when the machine does. */
-uint64_t bench_spin_loop(void);
 
 /* bench_output.c: one JSON object for each line of standard output */
 void bench_json_begin(const char *type);

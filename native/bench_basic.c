@@ -77,42 +77,6 @@ static void run_syscall(struct bench *b, const struct bench_row *row, uint32_t *
     }
 }
 
-uint64_t bench_spin_loop(void)
-{
-    /* 2^18 dependent multiplications: 0.3 ms, no memory, nothing to predict. */
-    uint64_t value = 1, begin = bench_start();
-    for (unsigned i = 0; i < 1u << 18; i++) {
-        value *= 0xd1342543de82ef95u;
-        __asm__ volatile("" : "+r"(value));
-    }
-    return bench_stop() - begin;
-}
-
-static uint64_t gcd(uint64_t a, uint64_t b)
-{
-    while (b) {
-        uint64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-void bench_measure_timer(struct bench *b)
-{
-    enum { COUNT = 4096 };
-    uint64_t sum = 0, step = 0, first = hc_tsc();
-    for (unsigned i = 0; i < COUNT; i++) {
-        uint64_t begin = bench_start();
-        uint64_t end = bench_stop();
-        sum += end - begin;
-        step = gcd(step, end - begin);
-        step = gcd(step, begin - first);
-    }
-    b->timer.overhead = (double)sum / COUNT;
-    b->timer.step = (uint32_t)step;
-}
-
 static const struct bench_row g_rows[] = {
     {
         .name = "timer",

@@ -315,7 +315,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "hotcalls-bench-worker: CPU %d may not be used here\n", b.cpu_requester);
         return 1;
     }
-    bench_measure_timer(&b);
+    b.timer = bench_timer_measure();
     print_state(&b, "start");
     run_rounds(&b, &plan);
     print_state(&b, "end");
