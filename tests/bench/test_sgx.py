@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from hotcalls.bench import analysis, compare, marks, measure, model, sgx, words
+from hotcalls.bench import analysis, compare, marks, measure, model, sgx, subjects, words
 from hotcalls.bench.command import bench_command
 from hotcalls.bench.errors import BenchError
 
@@ -159,7 +159,7 @@ def run_of_sgx(
 
 
 def test_marks_are_those_of_the_target(run_of_sgx: Callable[[], measure.Run]) -> None:
-    found = {m.name: m for m in analysis.analyse(run_of_sgx(), None, "stand-in").marks}
+    found = {m.name: m for m in analysis.analyse(run_of_sgx(), None, subjects.sgx_sdk("stand-in")).marks}
     assert all(name.startswith("stubs of sgx-sdk") for name in found)
     empty = found["stubs of sgx-sdk, empty hot ecall, mitigations off"]
     assert empty.verdicts == {"S": "met", "N": "met", "F": "not seen"}
@@ -177,16 +177,30 @@ def test_marks_are_those_of_the_target(run_of_sgx: Callable[[], measure.Run]) ->
 def test_ratio_to_ordinary_calls_is_shown_for_hardware_only(
     run_of_sgx: Callable[[], measure.Run], mode: model.SgxMode, shown: bool
 ) -> None:
-    result = analysis.analyse(run_of_sgx(), None, mode)
+    result = analysis.analyse(run_of_sgx(), None, subjects.sgx_sdk(mode))
     placed = result.placed("sgx_ecall_hot_empty_off", "S")
     assert placed is not None
     assert ("switch" in placed.ratios) == shown
 
 
 def test_compare_to_warns_of_different_enclaves(run_of_sgx: Callable[[], measure.Run]) -> None:
-    results = [analysis.analyse(run_of_sgx(), None, mode) for mode in ("stand-in", "hardware")]
+    modes: tuple[model.SgxMode, ...] = ("stand-in", "hardware")
+    results = [analysis.analyse(run_of_sgx(), None, subjects.sgx_sdk(mode)) for mode in modes]
     found = compare.compare(results[0], results[1])
     assert "different enclaves: stand-in, then hardware" in found.warnings
+
+
+def test_compare_to_refuses_another_target(run_of_sgx: Callable[[], measure.Run]) -> None:
+    ours = analysis.analyse(run_of_sgx(), None)
+    theirs = analysis.analyse(run_of_sgx(), None, subjects.sgx_sdk("stand-in"))
+    with pytest.raises(BenchError, match="about crossings and the second about sgx-sdk"):
+        compare.compare(ours, theirs)
+
+
+def test_stored_result_without_a_kind_is_of_the_target() -> None:
+    root = Path(__file__).resolve().parent.parent.parent
+    assert model.read(root / "results/bench-sgx.json").kind == "sgx-sdk"
+    assert model.read(root / "results/bench.json").kind == "crossings"
 
 
 def test_guide_quotes_the_stored_result() -> None:

@@ -10,9 +10,10 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
-from hotcalls.bench import machine, marks, stats
+from hotcalls.bench import machine, stats
 from hotcalls.bench.measure import Block, RowInfo, Run
 from hotcalls.bench.model import (
     CLASSES,
@@ -25,13 +26,10 @@ from hotcalls.bench.model import (
     Ratio,
     Result,
     Row,
-    SgxMode,
     Timer,
     Value,
 )
-
-#: What the switch call is measured against: the best of these in the run.
-KERNEL = ("futex_same", "pipe_same", "eventfd_same", "unix_same")
+from hotcalls.bench.subjects import CROSSINGS, Subject
 
 #: Ticks of /proc/stat in a second, always 100 for user space.
 _TICKS_HZ = 100
@@ -58,9 +56,9 @@ def _floor(block: Block) -> float:
 
 
 class _Analysis:
-    def __init__(self, run: Run, sgx: SgxMode | None) -> None:
+    def __init__(self, run: Run, subject: Subject) -> None:
         self.run = run
-        self.sgx = sgx
+        self.subject = subject
         self.step = run.states[0][0].timer_step
         self.hz = run.tsc_hz()
         self.rng = np.random.default_rng(run.plan.seed)
@@ -81,12 +79,15 @@ class _Analysis:
             name: {(taken.block.process, taken.block.round): taken for taken in all_taken}
             for name, all_taken in self.taken.items()
         }
-        rivals = {
+
+    def _fastest(self, names: Sequence[str]) -> str | None:
+        """Return the row with the least median, wherever it was placed."""
+        medians = {
             name: float(np.median([item.median for item in self.taken[name]]))
-            for name in KERNEL
+            for name in names
             if self.taken.get(name)
         }
-        self.kernel = min(rivals, key=lambda name: rivals[name]) if rivals else None
+        return min(medians, key=lambda name: medians[name]) if medians else None
 
     def _take(self, name: str) -> list[_Taken]:
         """Class the blocks of a row; those in which the class changed are dropped."""
@@ -130,27 +131,6 @@ class _Analysis:
             processes.append(item.block.process)
         return stats.ratio(np.array(above), np.array(below), np.array(processes), self.rng)
 
-    def _bases(self, name: str) -> dict[str, str]:
-        """Return the rows that row `name` is compared with, by the name of the ratio."""
-        bases = {
-            "syscall": "syscall",
-            "switch": "ocall_switch" if name.startswith("ocall") else "ecall_switch",
-        }
-        if name in ("ecall_switch", "ocall_switch") and self.kernel is not None:
-            bases["kernel"] = self.kernel
-        if name in ("ecall_batch", "ecall_pipelined", "ecall_oneway"):
-            bases["single"] = "ecall_hot"
-        if self.infos[name].group == "sgx":
-            del bases["switch"]
-            # Without hardware an ordinary call of SGX is not what was measured: no ratio.
-            if self.sgx == "hardware" and "_hot_" in name:
-                bases["switch"] = name.replace("_hot_", "_ordinary_").removesuffix("_off")
-        if name == "ecall_asleep":
-            bases["apart"] = "ecall_switch_apart"
-        if "out_nrz" in name:
-            bases["zeroed"] = name.replace("out_nrz", "out")
-        return bases
-
     def _ratios(self, info: RowInfo, taken: Sequence[_Taken]) -> dict[str, Ratio]:
         processes = np.array([item.block.process for item in taken])
         medians = np.array([item.median for item in taken]) / info.batch
@@ -163,7 +143,7 @@ class _Analysis:
                 [(i.block.reference_before + i.block.reference_after) / 2 for i in taken]
             )
             found["reference"] = stats.ratio(medians, bare, processes, self.rng)
-        for key, base in self._bases(info.name).items():
+        for key, base in self.subject.bases(info.name, self._fastest).items():
             if base != info.name:
                 found[key] = self._pairs(info.name, taken, base)
         return {key: ratio for key, ratio in found.items() if ratio is not None}
@@ -238,7 +218,7 @@ class _Analysis:
         alone = [
             block
             for name, blocks in self.run.blocks.items()
-            if self.infos[name].group in ("basic", "memory", "mailbox")
+            if self.subject.alone(self.infos[name])
             for block in blocks
         ]
         switches = sum(block.involuntary for block in alone)
@@ -269,7 +249,7 @@ class _Analysis:
         )
 
 
-def analyse(run: Run, oversubscribed: str | None, sgx: SgxMode | None = None) -> Result:
+def analyse(run: Run, oversubscribed: str | None, subject: Subject = CROSSINGS) -> Result:
     """Return the result of `run`.
 
     Parameters
@@ -278,10 +258,10 @@ def analyse(run: Run, oversubscribed: str | None, sgx: SgxMode | None = None) ->
         All samples.
     oversubscribed
         Why more threads wanted to run than could, or None.
-    sgx
-        What the enclave of ``--target sgx-sdk`` ran on.
+    subject
+        What the run is about.
     """
-    analysis = _Analysis(run, sgx)
+    analysis = _Analysis(run, subject)
     first = run.states[0][0]
     result = Result(
         schema=SCHEMA,
@@ -306,6 +286,7 @@ def analyse(run: Run, oversubscribed: str | None, sgx: SgxMode | None = None) ->
         oversubscribed=oversubscribed,
         rows=[analysis.row(info) for info in run.rows],
         marks=[],
-        sgx=sgx,
+        kind=subject.kind,
+        sgx=subject.sgx,
     )
-    return marks.with_marks(result)
+    return msgspec.structs.replace(result, marks=subject.marks(result))

@@ -63,7 +63,7 @@ def _run(
     import os
     import tempfile
 
-    from hotcalls.bench import analysis, machine, measure, sgx
+    from hotcalls.bench import analysis, machine, measure, sgx, subjects
     from hotcalls.bench import words as words_of
 
     program = worker or measure.worker_path()
@@ -90,7 +90,8 @@ def _run(
             run = measure.measure(program, plan, chosen, cores.used, enclave, advance)
     if raw is not None:
         measure.save_raw(run, raw)
-    return analysis.analyse(run, cores.complaint, mode)
+    subject = subjects.CROSSINGS if mode is None else subjects.sgx_sdk(mode)
+    return analysis.analyse(run, cores.complaint, subject)
 
 
 @click.group(

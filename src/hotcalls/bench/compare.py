@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hotcalls.bench import words
+from hotcalls.bench.errors import BenchError
 from hotcalls.bench.model import CLASSES, HERE, Distribution, Result
 
 Change = Literal["faster", "slower", "not significant"]
@@ -65,8 +66,7 @@ def _measured(result: Result) -> dict[tuple[str, str], Distribution]:
 def _warnings(before: Result, after: Result) -> list[str]:
     found = []
     if before.sgx != after.sgx:
-        kinds = [result.sgx or "a process enclave" for result in (before, after)]
-        found.append(f"different enclaves: {kinds[0]}, then {kinds[1]}")
+        found.append(f"different enclaves: {before.sgx}, then {after.sgx}")
     machines = [result.machine.processor.model for result in (before, after)]
     if machines[0] != machines[1]:
         found.append(f"different processors: {machines[0]}, then {machines[1]}")
@@ -88,7 +88,18 @@ def _warnings(before: Result, after: Result) -> list[str]:
 
 
 def compare(before: Result, after: Result) -> Comparison:
-    """Return what changed from `before` to `after`, class by class."""
+    """Return what changed from `before` to `after`, class by class.
+
+    Raises
+    ------
+    BenchError
+        When they are not about the same.
+    """
+    if before.kind != after.kind:
+        raise BenchError(
+            f"the first result is about {before.kind} and the second about {after.kind}: only "
+            "what was measured with the same options can be compared"
+        )
     first, second = _measured(before), _measured(after)
     differences = []
     for (name, place), old in first.items():

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-import msgspec
-
 from hotcalls.bench.model import CLASSES, HERE, Mark, Placed, Result, Row, Verdict
 
 #: Medians of Intel's switchless calls (SDK, simulation mode), measured on the machine that the
@@ -34,7 +32,8 @@ def _worst(verdicts: dict[str, Verdict]) -> Verdict:
     return "met" if "met" in verdicts.values() else "not seen"
 
 
-def _mark(name: str, target: str, findings: dict[str, Finding]) -> Mark:
+def mark(name: str, target: str, findings: dict[str, Finding]) -> Mark:
+    """Return a mark with its verdicts."""
     measured = {}
     verdicts: dict[str, Verdict] = {}
     for place, finding in findings.items():
@@ -43,9 +42,10 @@ def _mark(name: str, target: str, findings: dict[str, Finding]) -> Mark:
     return Mark(name, target, measured, verdicts, _worst(verdicts))
 
 
-def _by_class(
+def by_class(
     result: Result, name: str, classes: tuple[str, ...], judge: Callable[[str, Placed], Finding]
 ) -> dict[str, Finding]:
+    """Judge a row in each of some classes."""
     row = result.row(name)
     findings: dict[str, Finding] = {}
     for place in classes:
@@ -54,7 +54,9 @@ def _by_class(
     return findings
 
 
-def _ratio_at_most(key: str, limit: float) -> Callable[[str, Placed], Finding]:
+def ratio_at_most(key: str, limit: float) -> Callable[[str, Placed], Finding]:
+    """Return a judge of the ratio `key`."""
+
     def judge(_: str, placed: Placed) -> Finding:
         ratio = placed.ratios.get(key)
         return None if ratio is None else (f"{ratio.median:.2f} ×", ratio.median <= limit)
@@ -96,123 +98,89 @@ def _value(
     return {HERE: None if value is None else (show(value.median), good(value.median))}
 
 
-def _limit(
-    result: Result, row: str, key: str, unit: str, limit: float, kind: Literal["most", "least"]
+def limit(
+    result: Result, row: str, key: str, unit: str, bound: float, kind: Literal["most", "least"]
 ) -> dict[str, Finding]:
+    """Judge one value of a row without samples."""
     return _value(
         result,
         row,
         key,
         lambda v: f"{v:.3g} {unit}".strip(),
-        (lambda v: v <= limit) if kind == "most" else (lambda v: v >= limit),
+        (lambda v: v <= bound) if kind == "most" else (lambda v: v >= bound),
     )
-
-
-def _evaluate_sgx(result: Result) -> list[Mark]:
-    """Of ``--target sgx-sdk``; with the mitigations on for comparison only: they have no mark."""
-    marks = []
-    for kind in ("ecall", "ocall"):
-        for ending, words in (("_off", "off"), ("", "on (reported beside it)")):
-            marks.append(
-                _mark(
-                    f"stubs of sgx-sdk, empty hot {kind}, mitigations {words}",
-                    "median ≤ 1.5 × the bare mailbox, in each class",
-                    _by_class(
-                        result,
-                        f"sgx_{kind}_hot_empty{ending}",
-                        CLASSES,
-                        _ratio_at_most("floor", 1.5),
-                    ),
-                )
-            )
-    for ending, words in (("_off", "off"), ("", "on")):
-        marks.append(
-            _mark(
-                f"stubs of sgx-sdk, hot ocall with 64 B in,out, mitigations {words}",
-                "median ≤ 1.7 × the same copies over the bare mailbox, in each class",
-                _by_class(
-                    result,
-                    f"sgx_ocall_hot_64_inout{ending}",
-                    CLASSES,
-                    _ratio_at_most("reference", 1.7),
-                ),
-            )
-        )
-    return marks
 
 
 def evaluate(result: Result) -> list[Mark]:
     """Return every mark with what `result` says of it."""
-    if result.sgx is not None:
-        return _evaluate_sgx(result)
     marks = []
     for kind in ("ecall", "ocall"):
         hot = f"{kind}_hot"
         marks += [
-            _mark(
+            mark(
                 f"empty hot {kind}, to the floor",
                 "median ≤ 1.5 × the bare mailbox, in each class",
-                _by_class(result, hot, CLASSES, _ratio_at_most("floor", 1.5)),
+                by_class(result, hot, CLASSES, ratio_at_most("floor", 1.5)),
             ),
-            _mark(
+            mark(
                 f"empty hot {kind}, to Intel's switchless",
                 "median < half of the SDK's in simulation mode, in each class "
                 "(cycles of the development machine)",
-                _by_class(result, hot, CLASSES, _half_of_switchless(hot)),
+                by_class(result, hot, CLASSES, _half_of_switchless(hot)),
             ),
-            _mark(
+            mark(
                 f"empty hot {kind}, tail",
                 "99.9 % ≤ 1,400 cycles in the near classes, where steal is below 2 %",
-                _by_class(result, hot, NEAR, _tail),
+                by_class(result, hot, NEAR, _tail),
             ),
-            _mark(
+            mark(
                 f"empty hot {kind}, to the switch call",
                 "median ≥ 24 × below it in the near classes, ≥ 13 × in the far one",
-                _by_class(result, hot, CLASSES, _times_below(24, 13)),
+                by_class(result, hot, CLASSES, _times_below(24, 13)),
             ),
-            _mark(
+            mark(
                 f"hot {kind} with 2 KiB in,out",
                 "median ≤ 1.5 × the same copies over the bare mailbox, in each class",
-                _by_class(result, f"{hot}_2k_inout", CLASSES, _ratio_at_most("reference", 1.5)),
+                by_class(result, f"{hot}_2k_inout", CLASSES, ratio_at_most("reference", 1.5)),
             ),
-            _mark(
+            mark(
                 f"switch {kind}",
                 "median ≤ 1.25 × the best kernel primitive of the run",
-                _by_class(result, f"{kind}_switch", (HERE,), _ratio_at_most("kernel", 1.25)),
+                by_class(result, f"{kind}_switch", (HERE,), ratio_at_most("kernel", 1.25)),
             ),
         ]
     marks += [
-        _mark(
+        mark(
             "batch of 32 empty calls",
             "≤ a quarter of 32 single ones, in each class",
-            _by_class(result, "ecall_batch", CLASSES, _ratio_at_most("single", 0.25)),
+            by_class(result, "ecall_batch", CLASSES, ratio_at_most("single", 0.25)),
         ),
-        _mark(
+        mark(
             "call that finds the responders asleep",
             "≤ 1.2 × a switch call",
-            _by_class(result, "ecall_asleep", (HERE,), _ratio_at_most("switch", 1.2)),
+            by_class(result, "ecall_asleep", (HERE,), ratio_at_most("switch", 1.2)),
         ),
-        _mark(
+        mark(
             "the same, to a switch call after the same pause",
             "≤ 1.2 × it: what is asked is the price of finding them asleep, not of a cold cache",
-            _by_class(result, "ecall_asleep", (HERE,), _ratio_at_most("apart", 1.2)),
+            by_class(result, "ecall_asleep", (HERE,), ratio_at_most("apart", 1.2)),
         ),
-        _mark(
+        mark(
             "idle enclave",
             "≤ 0.5 % of one CPU with its responders asleep",
-            _limit(result, "idle", "cpu_percent", "%", 0.5, "most"),
+            limit(result, "idle", "cpu_percent", "%", 0.5, "most"),
         ),
-        _mark(
+        mark(
             "8 requesters on 2 CPUs, unpinned",
             "throughput ≥ 0.85 of one requester's",
-            _limit(result, "crowd", "unpinned_share", "", 0.85, "least"),
+            limit(result, "crowd", "unpinned_share", "", 0.85, "least"),
         ),
-        _mark(
+        mark(
             "8 requesters on 2 CPUs, pinned",
             "throughput ≥ 0.9 of one requester's",
-            _limit(result, "crowd", "pinned_share", "", 0.9, "least"),
+            limit(result, "crowd", "pinned_share", "", 0.9, "least"),
         ),
-        _mark(
+        mark(
             "8 requesters, tokens",
             "≥ 10 million calls in the full mode, each token right on both sides",
             _value(
@@ -225,25 +193,56 @@ def evaluate(result: Result) -> list[Mark]:
             if result.plan.mode == "full"
             else {HERE: None},
         ),
-        _mark(
+        mark(
             "one CPU only (as with taskset -c 0)",
             "hot mode ≤ 1.2 × the time of switch mode",
-            _limit(result, "one_cpu", "hot_to_switch", "×", 1.2, "most"),
+            limit(result, "one_cpu", "hot_to_switch", "×", 1.2, "most"),
         ),
-        _mark(
+        mark(
             "launch of a C enclave to its first answer",
             "≤ 50 ms",
-            _limit(result, "launch", "first_answer_ms", "ms", 50, "most"),
+            limit(result, "launch", "first_answer_ms", "ms", 50, "most"),
         ),
-        _mark(
+        mark(
             "memory of an idle C enclave",
             "≤ 8 MiB resident beyond the channel",
-            _limit(result, "idle", "resident_mib", "MiB", 8, "most"),
+            limit(result, "idle", "resident_mib", "MiB", 8, "most"),
         ),
     ]
     return marks
 
 
-def with_marks(result: Result) -> Result:
-    """Return `result` with its marks evaluated."""
-    return msgspec.structs.replace(result, marks=evaluate(result))
+def evaluate_sgx(result: Result) -> list[Mark]:
+    """Return the marks of ``--target sgx-sdk``.
+
+    Rows with the mitigations on are shown for comparison only: they have no mark.
+    """
+    marks = []
+    for kind in ("ecall", "ocall"):
+        for ending, words in (("_off", "off"), ("", "on (reported beside it)")):
+            marks.append(
+                mark(
+                    f"stubs of sgx-sdk, empty hot {kind}, mitigations {words}",
+                    "median ≤ 1.5 × the bare mailbox, in each class",
+                    by_class(
+                        result,
+                        f"sgx_{kind}_hot_empty{ending}",
+                        CLASSES,
+                        ratio_at_most("floor", 1.5),
+                    ),
+                )
+            )
+    for ending, words in (("_off", "off"), ("", "on")):
+        marks.append(
+            mark(
+                f"stubs of sgx-sdk, hot ocall with 64 B in,out, mitigations {words}",
+                "median ≤ 1.7 × the same copies over the bare mailbox, in each class",
+                by_class(
+                    result,
+                    f"sgx_ocall_hot_64_inout{ending}",
+                    CLASSES,
+                    ratio_at_most("reference", 1.7),
+                ),
+            )
+        )
+    return marks

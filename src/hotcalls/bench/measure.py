@@ -168,12 +168,21 @@ def enclave_path() -> Path | None:
     return path if path.is_file() else None
 
 
-def list_rows(worker: Path) -> list[RowInfo]:
+#: The worker: a program, or a command line that begins with one.
+Program = Path | Sequence[str]
+
+
+def _command(worker: Program) -> list[str]:
+    return [str(worker)] if isinstance(worker, Path) else list(worker)
+
+
+def list_rows(worker: Program) -> list[RowInfo]:
     """Return the rows that the worker knows, in the order of the table."""
+    command = [*_command(worker), "--list"]
     try:
-        done = subprocess.run([worker, "--list"], capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except subprocess.CalledProcessError as error:
-        raise BenchError(f"{worker} --list failed: {error.stderr.strip()}") from error
+        raise BenchError(f"{' '.join(command)} failed: {error.stderr.strip()}") from error
     rows = []
     for line in done.stdout.splitlines():
         fields = json.loads(line)
@@ -332,7 +341,7 @@ def steps(plan: Plan, rows: Sequence[RowInfo]) -> int:
 
 
 def measure(
-    worker: Path,
+    worker: Program,
     plan: Plan,
     rows: Sequence[RowInfo],
     cpus: list[int],
@@ -371,7 +380,7 @@ def measure(
     for number, seed in enumerate(plan.seeds()):
         with tempfile.TemporaryDirectory(prefix="hotcalls-bench-") as folder:
             command = [
-                str(worker),
+                *_command(worker),
                 f"--out={folder}",
                 f"--cpus={','.join(map(str, cpus))}",
                 f"--rows={','.join(row.name for row in rows)}",

@@ -31,6 +31,9 @@ CLASS_NAMES = {
 }
 
 Verdict = Literal["met", "missed", "not seen"]
+#: What a run is about: the taxonomy of crossings, calls through the stubs of the target sgx-sdk, or
+#: calls from Python to Python.
+Kind = Literal["crossings", "sgx-sdk", "python"]
 #: What the enclave of ``--target sgx-sdk`` ran on. Only the last is SGX.
 SgxMode = Literal["stand-in", "simulation", "hardware"]
 
@@ -74,7 +77,8 @@ class Placed(msgspec.Struct, frozen=True):
     blocks: int
     #: To ``floor`` (bare mailbox), ``reference`` (same copies, bare), ``syscall``, ``switch``;
     #: of a switch call to ``kernel`` (the best of the kernel's hand-overs on one core); of calls
-    #: in flight together to ``single`` ones; of calls without zeroing to those ``zeroed``.
+    #: in flight together to ``single`` ones; of calls without zeroing to those ``zeroed``. Of
+    #: calls from Python to the same call of each peer, by its name, and to ``bytes`` ones.
     ratios: dict[str, Ratio]
     #: CPU seconds for a million calls, on the caller's side and on the other; None where the
     #: row flushes or waits between its calls.
@@ -228,7 +232,8 @@ class Result(msgspec.Struct, frozen=True):
     oversubscribed: str | None
     rows: list[Row]
     marks: list[Mark]
-    #: Of a run with ``--target sgx-sdk``; None of one that measured the process enclave.
+    kind: Kind = "crossings"
+    #: Of a run about sgx-sdk; None of any other.
     sgx: SgxMode | None = None
 
     def row(self, name: str) -> Row | None:
@@ -283,6 +288,10 @@ def read(path: Path) -> Result:
             "measure again, or use the version that wrote it"
         )
     try:
-        return msgspec.json.decode(text, type=Result)
+        result = msgspec.json.decode(text, type=Result)
     except msgspec.DecodeError as error:
         raise BenchError(f"{path}: not a result of `hotcalls bench`: {error}") from error
+    if result.sgx is not None and result.kind != "sgx-sdk":
+        # Files of the first version name what the enclave ran on, and no kind.
+        return msgspec.structs.replace(result, kind="sgx-sdk")
+    return result

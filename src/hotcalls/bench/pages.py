@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hotcalls.bench import advice, chart, model, plots, words
 from hotcalls.bench.errors import BenchError
+from hotcalls.bench.looks import look_of
 from hotcalls.bench.model import CLASSES, HERE, Mark, Placed, Result, Row
 from hotcalls.bench.report import (
     Cell,
@@ -20,7 +21,7 @@ from hotcalls.bench.report import (
     Tone,
     render,
 )
-from hotcalls.bench.table import grouped, heading
+from hotcalls.bench.table import grouped
 
 _COLOURS = {
     "basic": chart.BASIC,
@@ -28,35 +29,49 @@ _COLOURS = {
     "mailbox": chart.FLOOR,
     "memory": chart.MEMORY,
 }
-_HEAD = (
-    "crossing",
-    "place",
-    "10 cycles … 10 M",
-    ">median",
-    ">p90",
-    ">p99",
-    ">p99.9",
-    ">max",
-    ">time",
-    ">to syscall",
-    ">to switch",
-    ">CPU s/M",
-    ">n",
+#: Of the rows of calls from Python; by the end of their names.
+_PEER_COLOURS = {"_bare": chart.FLOOR, "_direct": chart.BASIC} | dict.fromkeys(
+    ("_iceoryx2", "_unix", "_pipe", "_manager", "_zmq", "_executor"), chart.KERNEL
 )
 _TONES: dict[str, Tone] = {"met": "good", "missed": "bad", "not seen": "warn"}
+
+
+def _head(result: Result) -> list[str]:
+    look = look_of(result)
+    if look.in_cycles:
+        strip = "10 cycles … 10 M"
+    else:
+        strip = f"{words.time(result.ns(10))} … {words.time(result.ns(1e7))}"
+    return [
+        "crossing" if look.in_cycles else "call",
+        "place",
+        strip,
+        ">median",
+        ">p90",
+        ">p99",
+        ">p99.9",
+        ">max",
+        *([">time"] if look.in_cycles else []),
+        *(f">{head}" for head in look.ratios.values()),
+        ">CPU s/M",
+        ">n",
+    ]
 
 
 def _colour(row: Row) -> str:
     if "switch" in row.name:
         return chart.SWITCH
+    for ending, colour in _PEER_COLOURS.items():
+        if row.name.removesuffix("_unpinned").endswith(ending):
+            return colour
     return _COLOURS.get(row.group, chart.HOT)
 
 
-def _interval(placed: Placed) -> str:
-    d = placed.cycles
-    return (
-        "" if d.low is None or d.high is None else f"{words.cycles(d.low)}–{words.cycles(d.high)}"
-    )
+def _interval(result: Result, placed: Placed) -> str:
+    d, show = placed.cycles, look_of(result).figure
+    if d.low is None or d.high is None:
+        return ""
+    return f"{show(result, d.low)}–{show(result, d.high)}"
 
 
 def _place_cell(row: Row, place: str, placed: Placed) -> Cell:
@@ -68,24 +83,27 @@ def _place_cell(row: Row, place: str, placed: Placed) -> Cell:
 
 
 def _cells(result: Result, row: Row, place: str, placed: Placed, first: bool) -> list[Cell]:
-    d = placed.cycles
+    d, look = placed.cycles, look_of(result)
 
     def ratio(key: str) -> Cell:
         found = placed.ratios.get(key)
         return Cell(words.times(found), None if found is None else found.median, f"to_{key}")
 
+    def figure(key: str, cycles: float, tone: Tone = "", note: str = "") -> Cell:
+        return Cell(look.figure(result, cycles), cycles, key, tone, note=note)
+
+    median_ns = result.ns(d.median)
     return [
         Cell(row.title if first else ""),
         _place_cell(row, place, placed),
         Cell("", picture=chart.spark(d.histogram, d.median, _colour(row))),
-        Cell(words.cycles(d.median), d.median, "median", "strong", note=_interval(placed)),
-        Cell(words.cycles(d.p90), d.p90, "p90"),
-        Cell(words.cycles(d.p99), d.p99, "p99"),
-        Cell(words.cycles(d.p999), d.p999, "p999"),
-        Cell(words.cycles(d.max), d.max, "max", "dim"),
-        Cell(words.time(result.ns(d.median)), result.ns(d.median), "median_ns"),
-        ratio("syscall"),
-        ratio("switch"),
+        figure("median", d.median, "strong", _interval(result, placed)),
+        figure("p90", d.p90),
+        figure("p99", d.p99),
+        figure("p999", d.p999),
+        figure("max", d.max, "dim"),
+        *([Cell(words.time(median_ns), median_ns, "median_ns")] if look.in_cycles else []),
+        *(ratio(key) for key in look.ratios),
         Cell(words.cpu(placed), placed.cpu_s_per_million, "cpu_s_per_million"),
         Cell(words.count(d.n), float(d.n), "n", "dim"),
     ]
@@ -102,7 +120,7 @@ def _row_table(result: Result, rows: list[Row]) -> Table:
             first, last = place == places[0], place == places[-1]
             cells = _cells(result, row, place, row.classes[place], first)
             lines.append(Line(row.name, cells, place, note=note if last else "", opens=first))
-    return Table(_HEAD, lines)
+    return Table(_head(result), lines)
 
 
 def _value_table(result: Result, rows: list[Row]) -> Table:
@@ -246,8 +264,8 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         ),
         (
             "virtual machine",
-            "yes: KVM exits below are nested, the guest's every exit passes this "
-            "machine's own hypervisor"
+            "yes: every exit of a guest of ours, as the KVM rows make them, is nested: it passes "
+            "this machine's own hypervisor"
             if cpu.hypervisor
             else "no",
         ),
@@ -299,8 +317,54 @@ def _facts(result: Result) -> list[tuple[str, str]]:
     ]
 
 
-def build(result: Result) -> Report:
-    """Return the page of `result`."""
+def marks_section(result: Result) -> list[Section]:
+    """Return the marks, unless nothing was measured that they are about."""
+    look = look_of(result)
+    if not any(row.group in look.marked for row in result.rows):
+        return []
+    table = Table(
+        ("mark", "target", "measured", "verdict"),
+        [_mark_line(mark) for mark in result.marks],
+        wraps=True,
+    )
+    lead = look.marks_lead + " A placement class that did not occur is not seen, never met."
+    return [Section("marks", "Marks", lead, tables=[table])]
+
+
+def group_sections(result: Result) -> list[Section]:
+    """Return one section for each group of rows, with every figure."""
+    sections = []
+    for group, rows in grouped(result):
+        tables = []
+        timed = [row for row in rows if not row.values]
+        if timed:
+            tables.append(_row_table(result, timed))
+        if any(row.values for row in rows):
+            tables.append(_value_table(result, [row for row in rows if row.values]))
+        title = look_of(result).title(group)
+        sections.append(Section(f"group-{group}", title[0].upper() + title[1:], tables=tables))
+    return sections
+
+
+def page(result: Result, title: str, sections: list[Section], tiles: list[Tile]) -> Report:
+    """Return a page with what every result says of itself."""
+    machine = result.machine
+    return Report(
+        title=title,
+        subtitle=f"{machine.processor.model} · {machine.kernel} · "
+        f"{len(machine.processor.allowed)} CPUs · {result.created[:10]} · hotcalls "
+        f"{result.build.version}"
+        + (f" at {result.build.commit[:10]}" if result.build.commit else ""),
+        sections=sections,
+        tiles=tiles,
+        stamps=_stamps(result),
+        lead=look_of(result).lead,
+        facts=_facts(result),
+        footer="Drawn from one JSON result by hotcalls bench.",
+    )
+
+
+def _crossings(result: Result) -> Report:
     drawn = {figure.name: figure for figure in plots.figures(result)}
 
     def some(*names: str) -> list[Figure]:
@@ -321,55 +385,13 @@ def build(result: Result) -> Report:
         )
     if some("sweep", "crowd"):
         sections.append(Section("scale", "Buffers and crowds", figures=some("sweep", "crowd")))
-    if any(row.group in ("call", "sgx") for row in result.rows):
-        table = Table(
-            ("mark", "target", "measured", "verdict"),
-            [_mark_line(mark) for mark in result.marks],
-            wraps=True,
-        )
-        sections.append(
-            Section(
-                "marks",
-                "Marks",
-                (
-                    "What the project has set itself. Ours is measured against a kernel hand-over "
-                    "of the same run; the paper's 13–27 × were against SGX's EENTER. "
-                    if result.sgx is None
-                    else f"What the project has set itself. {words.SGX_MODES[result.sgx][1]} "
-                )
-                + "A placement class that did not occur is not seen, never met.",
-                tables=[table],
-            )
-        )
-    for group, rows in grouped(result):
-        tables = []
-        timed = [row for row in rows if not row.values]
-        if timed:
-            tables.append(_row_table(result, timed))
-        if any(row.values for row in rows):
-            tables.append(_value_table(result, [row for row in rows if row.values]))
-        title = heading(result, group)
-        sections.append(Section(f"group-{group}", title[0].upper() + title[1:], tables=tables))
-    machine = result.machine
-    return Report(
-        title="What a crossing costs",
-        subtitle=f"{machine.processor.model} · {machine.kernel} · "
-        f"{len(machine.processor.allowed)} CPUs · {result.created[:10]} · hotcalls "
-        f"{result.build.version}"
-        + (f" at {result.build.commit[:10]}" if result.build.commit else ""),
-        sections=sections,
-        tiles=_tiles(result),
-        stamps=_stamps(result),
-        lead="Every figure is in cycles of the time-stamp counter unless it says otherwise; "
-        + (
-            "a process enclave is not SGX, and its calls are compared with what this kernel takes "
-            "to hand over to another process."
-            if result.sgx is None
-            else words.SGX_MODES[result.sgx][1]
-        ),
-        facts=_facts(result),
-        footer="Drawn from one JSON result by hotcalls bench.",
-    )
+    sections += marks_section(result) + group_sections(result)
+    return page(result, "What a crossing costs", sections, _tiles(result))
+
+
+def build(result: Result) -> Report:
+    """Return the page of `result`."""
+    return _crossings(result)
 
 
 def stem_of(output: Path) -> Path:

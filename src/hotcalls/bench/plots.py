@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from hotcalls.bench import chart, words
-from hotcalls.bench.model import HERE, Placed, Result, Value
+from hotcalls.bench.looks import look_of
+from hotcalls.bench.model import HERE, Distribution, Placed, Result, Value
 from hotcalls.bench.report import Figure
 
 
@@ -86,18 +87,18 @@ def chosen(result: Result, name: str) -> Placed | None:
     return row.classes.get(HERE) or (row.classes.get(place) if place is not None else None)
 
 
-def taxonomy(result: Result) -> Figure | None:
-    """Draw what each crossing costs: a line of dots on one logarithmic axis."""
-    lines = []
-    for name, label, colour in _TAXONOMY:
-        placed = chosen(result, name)
-        if name.startswith("kvm") and result.machine.processor.hypervisor:
-            label += " (nested)"
-        if placed is not None:
-            lines.append((label, colour, placed.cycles))
-    if len(lines) < 2:
-        return None
-    lines.sort(key=lambda line: line[2].median)
+class Dot(NamedTuple):
+    """One line of `dots`."""
+
+    label: str
+    colour: str
+    cycles: Distribution
+
+
+def dots(result: Result, lines: list[Dot], title: str) -> bytes:
+    """Draw medians on one logarithmic axis, the least on top."""
+    look = look_of(result)
+    lines = sorted(lines, key=lambda line: line.cycles.median)
     with chart.figure(11.2, 1.9 + 0.36 * len(lines)) as made:
         axis = made.add_subplot()
         for i, (label, colour, d) in enumerate(lines):
@@ -112,7 +113,7 @@ def taxonomy(result: Result) -> Figure | None:
             )
             axis.plot(d.median, y, "o", color=colour, markersize=9)
             axis.annotate(
-                f"{words.cycles(d.median)}",
+                look.figure(result, d.median),
                 (max(d.median, d.p99), y),
                 xytext=(11, 0),
                 textcoords="offset points",
@@ -141,14 +142,27 @@ def taxonomy(result: Result) -> Figure | None:
         axis.spines["left"].set_visible(False)
         axis.grid(axis="y", visible=False)
         axis.set_xlabel("cycles of the time-stamp counter (logarithmic)")
-        axis.set_title("What each crossing costs here")
+        axis.set_title(title)
         _nanoseconds(axis, result)
-        picture = _finish(made, result)
+        return _finish(made, result)
+
+
+def taxonomy(result: Result) -> Figure | None:
+    """Draw what each crossing costs."""
+    lines = []
+    for name, label, colour in _TAXONOMY:
+        placed = chosen(result, name)
+        if name.startswith("kvm") and result.machine.processor.hypervisor:
+            label += " (nested)"
+        if placed is not None:
+            lines.append(Dot(label, colour, placed.cycles))
+    if len(lines) < 2:
+        return None
     place = place_of(result)
     where = "" if place is None else f" Rows that cross cores: class {words.place(place)}."
     return Figure(
         "taxonomy",
-        picture,
+        dots(result, lines, "What each crossing costs here"),
         "Median of every crossing on a logarithmic axis",
         "Dot: median. Band: from the median to the 99th percentile. Warm caches." + where,
     )

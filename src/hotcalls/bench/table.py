@@ -10,59 +10,41 @@ from rich.table import Table
 from rich.text import Text
 
 from hotcalls.bench import advice, words
+from hotcalls.bench.looks import look_of
 from hotcalls.bench.model import CLASSES, HERE, Mark, Placed, Result, Row
 from hotcalls.bench.report import Point
-
-GROUPS = {
-    "call": "calls of a process enclave",
-    "payload": "calls of a process enclave with a payload",
-    "load": "many requesters",
-    "cost": "what it costs to have an enclave",
-    "basic": "calls, traps and exits",
-    "kernel": "hand-over to another process through the kernel, and back",
-    "mailbox": "bare mailboxes between two cores",
-    "memory": "memory",
-    "sgx": "calls of an SGX enclave, through the stubs of the target sgx-sdk",
-}
 
 _STYLES = {"met": "green", "missed": "bold red", "not seen": "yellow"}
 
 
 def _line(result: Result, row: Row, place: str, placed: Placed) -> list[str]:
-    figures = placed.cycles
+    look, figures = look_of(result), placed.cycles
+
+    def show(cycles: float) -> str:
+        return look.figure(result, cycles)
+
     return [
         row.title,
         words.place(place),
         words.count(figures.n),
-        words.cycles(figures.median if row.batch == 1 else figures.p50),
-        words.cycles(figures.p90),
-        words.cycles(figures.p99),
-        words.cycles(figures.p999),
-        words.cycles(figures.max),
-        words.time(result.ns(figures.median)),
-        words.times(placed.ratios.get("syscall")),
-        words.times(placed.ratios.get("switch")),
+        show(figures.median if row.batch == 1 else figures.p50),
+        show(figures.p90),
+        show(figures.p99),
+        show(figures.p999),
+        show(figures.max),
+        *([words.time(result.ns(figures.median))] if look.in_cycles else []),
+        *(words.times(placed.ratios.get(key)) for key in look.ratios),
         words.cpu(placed),
     ]
 
 
 def grouped(result: Result) -> list[tuple[str, list[Row]]]:
     """Return the rows of a result by group, the groups in the order of a reader's interest."""
-    order = list(GROUPS)
+    order = list(look_of(result).groups)
     rows = sorted(
         result.rows, key=lambda row: order.index(row.group) if row.group in order else len(order)
     )
     return [(name, list(some)) for name, some in itertools.groupby(rows, lambda row: row.group)]
-
-
-def heading(result: Result, group: str) -> str:
-    """Return the title of a group; of an SGX enclave's, with what it ran on."""
-    title = GROUPS.get(group, group)
-    return (
-        title
-        if result.sgx is None or group != "sgx"
-        else (f"{title}: {words.SGX_MODES[result.sgx][0]}")
-    )
 
 
 def _group(result: Result, title: str, rows: list[Row]) -> Table:
@@ -74,7 +56,8 @@ def _group(result: Result, title: str, rows: list[Row]) -> Table:
         header_style="dim",
         pad_edge=False,
     )
-    table.add_column("cycles")
+    look = look_of(result)
+    table.add_column(look.unit)
     table.add_column("place", no_wrap=True)
     heads = (
         "n",
@@ -83,9 +66,8 @@ def _group(result: Result, title: str, rows: list[Row]) -> Table:
         "p99",
         "p99.9",
         "max",
-        "p50 time",
-        "to syscall",
-        "to switch",
+        *(["p50 time"] if look.in_cycles else []),
+        *look.ratios.values(),
         "CPU s/M",
     )
     for head in heads:
@@ -206,17 +188,19 @@ def renderables(result: Result) -> list[RenderableType]:
         ),
         Text(""),
     ]
+    look = look_of(result)
     for group, rows in grouped(result):
         timed = [row for row in rows if not row.values]
         if timed:
-            parts += [_group(result, heading(result, group), timed), Text("")]
+            parts += [_group(result, look.title(group), timed), Text("")]
         if len(timed) < len(rows):
-            title = GROUPS.get(group, group) if not timed else ""
+            title = look.title(group) if not timed else ""
             parts += [_values(title, [row for row in rows if row.values]), Text("")]
     parts += [Text(line) for line in within_620(result)]
-    if any(row.group in ("call", "sgx") for row in result.rows):
+    if any(row.group in look.marked for row in result.rows):
         parts += [Text(""), _marks(result.marks), Text("")]
-    parts += [_advice(point) for point in advice.points(result)]
+    if result.kind == "crossings":
+        parts += [_advice(point) for point in advice.points(result)]
     return parts
 
 
