@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,12 @@ def result() -> model.Result:
 def _fonts(result: model.Result) -> None:
     """Draw once: matplotlib keeps the fonts that it used open, and nothing may be left open."""
     plots.figures(result)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _resource_tracker() -> None:
+    """Start what multiprocessing starts with its first process and keeps to the end."""
+    resource_tracker.ensure_running()
 
 
 @pytest.fixture(scope="session")

@@ -159,7 +159,9 @@ def run_of_sgx(
 
 
 def test_marks_are_those_of_the_target(run_of_sgx: Callable[[], measure.Run]) -> None:
-    found = {m.name: m for m in analysis.analyse(run_of_sgx(), None, subjects.sgx_sdk("stand-in")).marks}
+    found = {
+        m.name: m for m in analysis.analyse(run_of_sgx(), None, subjects.sgx_sdk("stand-in")).marks
+    }
     assert all(name.startswith("stubs of sgx-sdk") for name in found)
     empty = found["stubs of sgx-sdk, empty hot ecall, mitigations off"]
     assert empty.verdicts == {"S": "met", "N": "met", "F": "not seen"}

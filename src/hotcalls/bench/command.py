@@ -3,17 +3,24 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hotcalls.bench import model
+
+if TYPE_CHECKING:
+    from hotcalls.bench import measure, subjects
 
 _PATH = click.Path(dir_okay=False, path_type=Path)
 _INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -49,49 +56,98 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
-def _run(
-    quick: bool,
-    rows: tuple[str, ...],
-    seed: int | None,
-    worker: Path | None,
-    raw: Path | None,
-    enclave: Path | None,
-    target: str,
-) -> model.Result:
-    # Late: numpy takes a while to import, and `hotcalls bench --help` must not need it.
-    import contextlib
-    import os
-    import tempfile
+@dataclass(frozen=True)
+class _Job:
+    """What is to be measured: which worker does it, how long, and what the run is about."""
 
-    from hotcalls.bench import analysis, machine, measure, sgx, subjects
-    from hotcalls.bench import words as words_of
+    program: measure.Program
+    enclave: Path | None
+    plan: Callable[[int], measure.Plan]
+    subject: subjects.Subject
+    rows: list[measure.RowInfo]
+
+
+def _job_of_crossings(quick: bool, worker: Path | None, enclave: Path | None) -> _Job:
+    from hotcalls.bench import measure, sgx, subjects
 
     program = worker or measure.worker_path()
-    with contextlib.ExitStack() as stack:
-        mode = None
-        if target == "sgx-sdk":
-            folder = tempfile.TemporaryDirectory(prefix="hotcalls-bench-sgx-")
-            enclave = Path(stack.enter_context(folder))
-            mode = sgx.build(enclave)
-            known = sgx.labelled(measure.list_rows(program), mode)
-        else:
-            known = sgx.without(measure.list_rows(program))
-            enclave = enclave or measure.enclave_path()
-        wanted = [word for words in rows for word in words.split(",")] or ["*"]
-        chosen = measure.select(known, wanted)
-        seed = secrets.randbits(32) if seed is None else seed
-        plan = measure.quick(seed) if quick else measure.full(seed)
-        cores = machine.choose_cores(sorted(os.sched_getaffinity(0)), machine.quota())
-        click.echo(f"hotcalls bench: seed {seed}, processes' seeds {plan.seeds()}", err=True)
-        if mode is not None:
-            short, long = words_of.SGX_MODES[mode]
-            click.echo(f"hotcalls bench: {short}. {long}", err=True)
-        with _progress(measure.steps(plan, chosen)) as advance:
-            run = measure.measure(program, plan, chosen, cores.used, enclave, advance)
+    return _Job(
+        program,
+        enclave or measure.enclave_path(),
+        measure.quick if quick else measure.full,
+        subjects.CROSSINGS,
+        sgx.without(measure.list_rows(program)),
+    )
+
+
+def _job_of_sgx(quick: bool, worker: Path | None, folder: Path) -> _Job:
+    """Build the enclave in `folder`, and say what it will run on."""
+    from hotcalls.bench import measure, sgx, subjects, words
+
+    program = worker or measure.worker_path()
+    mode = sgx.build(folder)
+    short, long = words.SGX_MODES[mode]
+    click.echo(f"hotcalls bench: {short}. {long}", err=True)
+    return _Job(
+        program,
+        folder,
+        measure.quick if quick else measure.full,
+        subjects.sgx_sdk(mode),
+        sgx.labelled(measure.list_rows(program), mode),
+    )
+
+
+def _job_of_python(quick: bool) -> _Job:
+    from hotcalls.bench import measure
+    from hotcalls.bench.python import marks, plan
+
+    return _Job(
+        plan.WORKER,
+        None,
+        plan.quick if quick else plan.full,
+        marks.PYTHON,
+        measure.list_rows(plan.WORKER),
+    )
+
+
+@contextmanager
+def _job(
+    target: str, python: bool, quick: bool, worker: Path | None, enclave: Path | None
+) -> Iterator[_Job]:
+    # What the jobs import is late: numpy takes a while, and `hotcalls bench --help` must not
+    # need it.
+    if python:
+        yield _job_of_python(quick)
+    elif target == "sgx-sdk":
+        with tempfile.TemporaryDirectory(prefix="hotcalls-bench-sgx-") as folder:
+            yield _job_of_sgx(quick, worker, Path(folder))
+    else:
+        yield _job_of_crossings(quick, worker, enclave)
+
+
+def _run(job: _Job, rows: tuple[str, ...], seed: int | None, raw: Path | None) -> model.Result:
+    from hotcalls.bench import analysis, machine, measure
+
+    wanted = [word for words in rows for word in words.split(",")] or ["*"]
+    chosen = measure.select(job.rows, wanted)
+    seed = secrets.randbits(32) if seed is None else seed
+    plan = job.plan(seed)
+    cores = machine.choose_cores(sorted(os.sched_getaffinity(0)), machine.quota())
+    click.echo(f"hotcalls bench: seed {seed}, processes' seeds {plan.seeds()}", err=True)
+    with _progress(measure.steps(plan, chosen)) as advance:
+        run = measure.measure(job.program, plan, chosen, cores.used, job.enclave, advance)
     if raw is not None:
         measure.save_raw(run, raw)
-    subject = subjects.CROSSINGS if mode is None else subjects.sgx_sdk(mode)
-    return analysis.analyse(run, cores.complaint, subject)
+    return analysis.analyse(run, cores.complaint, job.subject)
+
+
+def _rows(target: str, python: bool, worker: Path | None) -> list[measure.RowInfo]:
+    """Return what can be measured; of an enclave that must be built, without building it."""
+    from hotcalls.bench import measure, sgx
+    from hotcalls.bench.python import plan
+
+    known = measure.list_rows(plan.WORKER if python else worker or measure.worker_path())
+    return sgx.with_bare(known) if target == "sgx-sdk" else sgx.without(known)
 
 
 @click.group(
@@ -100,7 +156,12 @@ def _run(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 measured, 1 failed, 2 wrong usage.",
 )
-@click.option("--quick", is_flag=True, help="Take less than 20 seconds; wider intervals.")
+@click.option("--quick", is_flag=True, help="Take less than half a minute; wider intervals.")
+@click.option(
+    "--python",
+    is_flag=True,
+    help="Measure calls from Python to a Python enclave, beside what people use today.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
     "-o",
@@ -132,6 +193,7 @@ def _run(
 def bench_command(
     ctx: click.Context,
     quick: bool,
+    python: bool,
     as_json: bool,
     output: Path | None,
     raw: Path | None,
@@ -147,21 +209,24 @@ def bench_command(
     From a function call to a call into a process enclave, hot and by switch: cycles, ratios, and
     what follows for your program. A process enclave is not SGX: its crossings are compared with
     the kernel's hand-overs of the same run.
+
+    With --python, calls from Python into a Python enclave, beside a bare extension and what people
+    use today: multiprocessing, unix sockets, pyzmq, iceoryx2.
     """
     if ctx.invoked_subcommand is not None:
         return
+    if python and target != "process":
+        raise click.UsageError(f"--python measures a process enclave: not with --target {target}")
     if list_rows:
-        from hotcalls.bench import measure, sgx
-
-        known = measure.list_rows(worker or measure.worker_path())
-        for row in sgx.with_bare(known) if target == "sgx-sdk" else sgx.without(known):
+        for row in _rows(target, python, worker):
             click.echo(f"{row.name:26} {row.group:8} {row.title}")
         return
     if output is not None:
         from hotcalls.bench import pages
 
         pages.stem_of(output)  # before minutes of measuring, not after
-    result = _run(quick, rows, seed, worker, raw, enclave, target)
+    with _job(target, python, quick, worker, enclave) as job:
+        result = _run(job, rows, seed, raw)
     if output is not None:
         for path in pages.write(result, output):
             click.echo(f"hotcalls bench: wrote {path}", err=True)

@@ -391,6 +391,11 @@ def _crossings(result: Result) -> Report:
 
 def build(result: Result) -> Report:
     """Return the page of `result`."""
+    if result.kind == "python":
+        # Late: it draws with this module.
+        from hotcalls.bench.python import pages as python_pages
+
+        return python_pages.build(result)
     return _crossings(result)
 
 

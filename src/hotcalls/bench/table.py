@@ -74,7 +74,9 @@ def _group(result: Result, title: str, rows: list[Row]) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         if row.skipped is not None:
-            table.add_row(row.title, Text(f"skipped: {row.skipped}", style="yellow"))
+            # In one cell, the one that folds: a reason can be long.
+            reason = (f"\nskipped: {row.skipped}", "yellow")
+            table.add_row(Text.assemble(row.title, reason))
         for place in (*CLASSES, HERE):
             if place in row.classes:
                 table.add_row(*_line(result, row, place, row.classes[place]))
