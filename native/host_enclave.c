@@ -81,8 +81,8 @@ static void note_end(hc_enclave *enclave, int patience_ms)
     (void)pthread_mutex_lock(&enclave->end_lock);
     bool known = enclave->signal != 0 || enclave->exit_status >= 0;
     if (!known && enclave->pidfd >= 0 && host_peer_lost(enclave)) {
-        host_exit_info(enclave->pidfd, enclave->ended ? 0 : patience_ms, &enclave->signal,
-                       &enclave->exit_status);
+        host_exit_info(enclave->pid, enclave->pidfd, enclave->ended ? 0 : patience_ms,
+                       &enclave->signal, &enclave->exit_status);
         enclave->ended = true;
     }
     (void)pthread_mutex_unlock(&enclave->end_lock);

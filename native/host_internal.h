@@ -50,10 +50,10 @@ struct host_spawn {
 /* 0, or -1 with errno. *pidfd is close-on-exec. */
 int host_spawn(const struct host_spawn *spawn, pid_t *pid, int *pidfd);
 /*
- * How the process ended, as far as the kernel tells a process that is not its parent: not before
- * init has reaped it, for which this waits so long. Signal 0 and status -1: not known.
+ * How the process ended, as far as the kernel tells a process that is not its parent, for which
+ * this waits so long. Signal 0 and status -1: not known.
  */
-void host_exit_info(int pidfd, int patience_ms, int *signal, int *exit_status);
+void host_exit_info(pid_t pid, int pidfd, int patience_ms, int *signal, int *exit_status);
 /* Some inits reap at leisure; a loss is to be reported within 100 ms. */
 #define HOST_REAP_MS 20
 

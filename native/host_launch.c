@@ -118,7 +118,7 @@ static enum hc_status await_ready(hc_enclave *enclave, const struct hc_launch_op
                 return report.status;
             }
             if (ended) {
-                host_exit_info(enclave->pidfd, HOST_REAP_MS, &enclave->signal,
+                host_exit_info(enclave->pid, enclave->pidfd, HOST_REAP_MS, &enclave->signal,
                                &enclave->exit_status);
                 host_error(error, HC_ERR_PEER_LOST, 0, "the enclave ended while it started");
                 if (enclave->signal != 0)
@@ -284,7 +284,7 @@ static void abandon(hc_enclave *enclave)
         (void)syscall(SYS_pidfd_send_signal, enclave->pidfd, SIGKILL, NULL, 0);
         while (poll(&poll_fd, 1, 1000) < 0 && errno == EINTR)
             ;
-        host_exit_info(enclave->pidfd, 0, &enclave->signal, &enclave->exit_status);
+        host_exit_info(enclave->pid, enclave->pidfd, 0, &enclave->signal, &enclave->exit_status);
         (void)close(enclave->pidfd);
     }
     if (enclave->endpoint.end.slots != NULL)

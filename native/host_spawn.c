@@ -24,6 +24,8 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -172,7 +174,43 @@ struct pidfd_info_v0 {
 _Static_assert(sizeof(struct pidfd_info_v0) == 64, "PIDFD_INFO_SIZE_VER0");
 #define PIDFD_INFO_EXIT_BIT (UINT64_C(1) << 3)
 
-void host_exit_info(int pidfd, int patience_ms, int *signal_number, int *exit_status)
+static void note_exit_code(int code, int *signal_number, int *exit_status)
+{
+    if ((code & 0x7f) != 0)
+        *signal_number = code & 0x7f;
+    else
+        *exit_status = (code >> 8) & 0xff;
+}
+
+/*
+ * The exit code of a process that has ended and that init has not reaped yet: the last of the 52
+ * fields of its stat. The kernel shows it to who might trace it, and a process without memory is
+ * only asked for its user.
+ */
+static bool unreaped_exit_code(pid_t pid, int pidfd, int *code)
+{
+    char path[32], text[1024];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t length = read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    /* Still there: then its number is nobody else's yet, and it was its stat. */
+    if (length <= 0 || (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) != 0 && errno != EPERM))
+        return false;
+    text[length] = '\0';
+    /* Its name is in parentheses and may hold anything. */
+    const char *state = strrchr(text, ')');
+    const char *last = strrchr(text, ' ');
+    if (state == NULL || last == NULL || last < state || state[1] != ' ' || state[2] != 'Z')
+        return false;
+    *code = atoi(last + 1);
+    /* Zero is also what who may not know it is told. */
+    return *code != 0;
+}
+
+void host_exit_info(pid_t pid, int pidfd, int patience_ms, int *signal_number, int *exit_status)
 {
     struct pidfd_info_v0 info;
     siginfo_t child;
@@ -188,8 +226,13 @@ void host_exit_info(int pidfd, int patience_ms, int *signal_number, int *exit_st
             *signal_number = child.si_status;
         return;
     }
-    /* The kernel tells how a process ended once init has reaped it. */
+    /* The kernel tells how a process ended once init has reaped it; some inits do at leisure. */
     for (int waited_ms = 0;; waited_ms++) {
+        int code;
+        if (unreaped_exit_code(pid, pidfd, &code)) {
+            note_exit_code(code, signal_number, exit_status);
+            return;
+        }
         memset(&info, 0, sizeof info);
         info.mask = PIDFD_INFO_EXIT_BIT;
         /* PIDFD_GET_INFO is _IOWR(0xFF, 11, struct pidfd_info); the size is that of version 0. */
@@ -197,10 +240,7 @@ void host_exit_info(int pidfd, int patience_ms, int *signal_number, int *exit_st
             errno != ESRCH)
             return;
         if ((info.mask & PIDFD_INFO_EXIT_BIT) != 0) {
-            if ((info.exit_code & 0x7f) != 0)
-                *signal_number = info.exit_code & 0x7f;
-            else
-                *exit_status = (info.exit_code >> 8) & 0xff;
+            note_exit_code(info.exit_code, signal_number, exit_status);
             return;
         }
         if (waited_ms >= patience_ms)
