@@ -433,5 +433,17 @@ def _call_from_host(declaration: Declaration, *args: Any, **kwargs: Any) -> Any:
         raise NotRunning(f"{module}.{name}(): the enclave launched from {module} was closed")
     raise NotRunning(
         f"{module}.{name}() runs in an enclave, and none was launched from {module}: "
-        f"first enclave = hotcalls.launch({module!r})"
+        f"{_how_to_launch(module, file)}"
     )
+
+
+def _how_to_launch(module: str, file: str) -> str:
+    """What to do about a function of a module for which no enclave runs."""
+    if module != "__main__":
+        return f"first enclave = hotcalls.launch({module!r})"
+    if not os.path.isfile(file):
+        return (
+            "what was typed into a shell or a notebook cannot run in one; write it to a .py file "
+            'and call hotcalls.launch("that file")'
+        )
+    return f"first enclave = hotcalls.launch({os.path.relpath(file)!r})"

@@ -13,10 +13,10 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hotcalls import _native
-from hotcalls.errors import HotcallsError, OnewayError, error_for
+from hotcalls.errors import EnclaveLost, HotcallsError, OnewayError, error_for
 from hotcalls.functions import Function
 from hotcalls.futures import Collector, Future, Watch
 from hotcalls.shared import SharedMemory
@@ -194,8 +194,20 @@ class Enclave:
             native.close()
 
     def __enter__(self) -> Enclave:  # noqa: PYI034 -- Self came with Python 3.11
-        """Return the enclave."""
+        """Return the enclave; EnclaveLost if it was closed."""
+        if self.closed:
+            raise EnclaveLost(f"enclave {self.name!r} was closed: launch a new one", closed=True)
         return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"enclave {self.name!r} belongs to the process that launched it: it can be neither "
+            "pickled nor copied. Launch one in each process"
+        )
+
+    def __dir__(self) -> list[str]:
+        """What users call: functions and documented attributes. Suggestions come from here too."""
+        return [name for name in super().__dir__() if name[:1] != "_" or name[:2] == "__"]
 
     def __exit__(
         self,

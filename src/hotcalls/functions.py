@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from hotcalls import _native
 from hotcalls.errors import HotcallsError, error_for
-from hotcalls.futures import Future
+from hotcalls.futures import Future, check_number
 
 if TYPE_CHECKING:
     from hotcalls.enclave import Enclave
@@ -269,6 +269,7 @@ def seconds(timeout: float | None) -> float:
     """Check a timeout; return what the native calls take: negative for none."""
     if timeout is None or timeout == float("inf"):
         return -1.0
+    check_number(timeout)
     if not timeout >= 0:
         raise ValueError(f"timeout is in seconds from now, got {timeout}")
     return min(float(timeout), 1e9)

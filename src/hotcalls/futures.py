@@ -109,6 +109,8 @@ class Future(concurrent.futures.Future):  # type: ignore[type-arg]
             raise self._late(error, timeout) from None
 
     def _patience(self, timeout: float | None) -> float | None:
+        if timeout is not None:
+            check_number(timeout)
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout is in seconds from now, got {timeout}")
         self._help()
@@ -325,3 +327,9 @@ def drain(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def check_number(timeout: object) -> None:
+    """Refuse a timeout that is no number at all."""
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout: expected seconds as a number, got {type(timeout).__name__}")

@@ -137,6 +137,8 @@ def launch(
     if restart not in RESTARTS:
         raise ValueError(f"restart is one of {', '.join(RESTARTS)}, got {restart!r}")
     python_module = pymodule.is_module(enclave)
+    served = _mapping("ocalls", ocalls, "a function")
+    handed = _mapping("secrets", secrets, "a descriptor, a file or bytes")
     if window is None:
         window = PYTHON_WINDOW if python_module else C_WINDOW
     uid, gid = _identity(user)
@@ -155,10 +157,10 @@ def launch(
         "user": uid,
         "group": gid,
         "log_fd": _descriptor(log),
-        "insecure_debug": insecure_debug,
-        "insecure_user_namespace": insecure_user_namespace,
+        "insecure_debug": _flag("insecure_debug", insecure_debug),
+        "insecure_user_namespace": _flag("insecure_user_namespace", insecure_user_namespace),
     }
-    if not insecure_inline:
+    if not _flag("insecure_inline", insecure_inline):
         _say_what_root_means(uid)
     again = restart == "on-failure"
     if python_module:
@@ -167,14 +169,14 @@ def launch(
         module = pymodule.find(enclave)
         how = pymodule.Start(
             preload=_names("preload", preload),
-            secrets=dict(secrets or {}),
+            secrets=handed,
             arguments=args,
-            debug=debug,
+            debug=_flag("debug", debug),
             python=python,
         )
         if insecure_inline:
-            return pylaunch.launch_here(module, dict(ocalls or {}), how, threads)
-        return pylaunch.launch_module(module, dict(ocalls or {}), options, how, restart=again)
+            return pylaunch.launch_here(module, served, how, threads)
+        return pylaunch.launch_module(module, served, options, how, restart=again)
     for name, value in (
         ("secrets", secrets),
         ("args", args),
@@ -183,7 +185,7 @@ def launch(
     ):
         if value:
             raise TypeError(f"{name} is for Python modules; a C enclave has no use for it")
-    return _launch_c(Path(enclave), dict(ocalls or {}), options, again)
+    return _launch_c(Path(enclave), served, options, again)
 
 
 def _launch_c(
@@ -222,7 +224,11 @@ def read_regular(file: Path) -> bytes:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise LaunchError(f"{file}: not a regular file", status="HC_ERR_ARGUMENT")
+                raise LaunchError(
+                    f"{file}: not a regular file; name a .py file, the dotted name of a module, or "
+                    "an enclave that hotcalls build made",
+                    status="HC_ERR_ARGUMENT",
+                )
             with open(descriptor, "rb", closefd=False) as opened:
                 return opened.read()
         finally:
@@ -243,6 +249,20 @@ def _descriptor(log: int | None) -> int | None:
     return log
 
 
+def _mapping(name: str, value: Mapping[str, Any] | None, of: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}: expected a mapping of name to {of}, got {type(value).__name__}")
+    return dict(value)
+
+
+def _flag(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {type(value).__name__}")
+    return value
+
+
 def _names(name: str, value: Sequence[str]) -> list[str]:
     if isinstance(value, str) or not all(isinstance(each, str) for each in value):
         raise TypeError(f"{name}: expected a list of str, as [{value!r}]")
@@ -260,6 +280,8 @@ def _count(name: str, value: int, least: int = 1) -> int:
 def _microseconds(name: str, seconds: float | None) -> int | None:
     if seconds is None:
         return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{name}: expected seconds as a number, got {type(seconds).__name__}")
     if not 0 < seconds < 3600:  # NaN is not either
         raise ValueError(f"{name}: expected seconds, more than 0 and less than 3600, got {seconds}")
     return max(1, round(seconds * 1e6))

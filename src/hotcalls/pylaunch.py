@@ -281,7 +281,7 @@ def _start(
                 },
             )
         except _native.NativeError as error:
-            text = f"{module.name}: {error.text}"
+            text = f"{module.name}: {error.text.replace('the loader ', 'the interpreter ', 1)}"
             if error.status == "HC_ERR_PEER_LOST" and conversation.silent:
                 text += (
                     f"; {name} did not come as far as loading hotcalls (what it printed is in the "

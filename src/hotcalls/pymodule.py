@@ -129,9 +129,14 @@ def is_module(target: object) -> bool:
     """Whether ``launch`` is to run Python code: anything but the path of another file."""
     if isinstance(target, ModuleType):
         return True
-    text = os.fspath(target)  # type: ignore[call-overload]
-    if isinstance(text, bytes):
-        raise TypeError("the enclave is named by a str or a path, not by bytes")
+    if not isinstance(target, (str, os.PathLike)) or isinstance(os.fspath(target), bytes):
+        raise TypeError(
+            "launch() takes the path of a .py file, the dotted name of a module, a module, or the "
+            f"path of a C enclave; got {type(target).__name__}"
+        )
+    text: str = os.fspath(target)
+    if not text:
+        raise LaunchError("launch(''): an empty name", status="HC_ERR_ARGUMENT")
     if text.endswith(".py"):
         return True
     if (

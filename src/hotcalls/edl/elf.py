@@ -107,7 +107,7 @@ def _machine() -> int:
 def _guess(path: Path) -> str:
     if path.suffix in (".c", ".edl"):
         return f"; build it with `hotcalls build {path.stem}.edl {path.stem}.c`"
-    return ""
+    return ": neither an enclave made by hotcalls build, nor a .py file"
 
 
 def read_interface(path: str | os.PathLike[str]) -> dict[str, Any]:
