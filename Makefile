@@ -59,7 +59,7 @@ $(VENV)/.installed-$(PYTAG): $(SOURCES) $(VENV)/.setup-demo
 # --- what a person wants ----------------------------------------------------------------------
 
 .PHONY: demo
-demo: build ## build an enclave, call it both ways, measure, leave a report to open
+demo: build ## enclaves in Python and C, called, attacked, measured; leaves a report
 	@$(BIN)/python scripts/demo.py
 
 .PHONY: test

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo`: an enclave from its EDL, called both ways in both modes, attacked, and measured.
+"""`make demo`: a Python enclave; one from its EDL, called both ways in both modes, and attacked.
 
 Runs in the host. Builds examples/vault into build/demo and leaves the report of a short benchmark
 there. Exits with 1 when something did not happen as it should.
@@ -7,6 +7,7 @@ there. Exits with 1 when something did not happen as it should.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import os
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -44,9 +46,49 @@ def say(text: str) -> None:
     console.print(f"\n[bold cyan]{text}[/]")
 
 
+def python_enclave() -> None:
+    """Run a Python module as an enclave, and call it in the ways there are."""
+    source = (ROOT / "scripts/demo_vault.py").relative_to(ROOT)
+    say(f"1. Run a Python module as an enclave ({source})")
+    import demo_vault
+
+    start = time.perf_counter()
+    with hotcalls.launch(demo_vault) as vault:
+        tag = vault.sign(b"a message of the usual length for figures, which is 64 bytes....")
+        took = time.perf_counter() - start
+        console.print(f"{vault}, launched and called in {took * 1e3:.0f} ms")
+        message = bytes(64)
+        assert vault.sign(message) == vault.sign.submit(message).result(timeout=10) != tag
+        assert asyncio.run(vault.sign.aio(message)) == vault.sign(message)
+        assert set(vault.sign.map([message] * 100)) == {vault.sign(message)}
+        assert len(vault.pay(demo_vault.Payment("bob", 10_00))) == len(tag)
+        for text, attempt in (
+            ("pay(…, cents='10')", lambda: vault.pay(demo_vault.Payment("bob", "10"))),  # type: ignore[arg-type]
+            ("pay(…, cents=99900)", lambda: vault.pay(demo_vault.Payment("bob", 999_00))),
+            ("steal('/etc/passwd')", lambda: vault.steal("/etc/passwd")),
+        ):
+            try:
+                attempt()
+            except (TypeError, hotcalls.RemoteError) as error:
+                said = textwrap.shorten(str(error), 110, placeholder=" …")
+                line = f"  {text:20} [green]{type(error).__name__}[/]: {said}"
+                console.print(line, soft_wrap=True)
+            else:
+                raise AssertionError(f"{text} was not refused")
+        vault.wake()
+        hot = median_us(lambda: vault.echo(message))
+        many = median_us(lambda: list(vault.echo.map([message] * 100)), calls=50) / 100
+    table = Table(box=None, pad_edge=False)
+    table.add_column("64 bytes to Python and back, median µs", no_wrap=True)
+    for head in ("hot", "map, each", "pipe to a process"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_row("a call of echo()", f"{hot:.2f}", f"{many:.2f}", f"{pipe_us():.2f}")
+    console.print(table)
+
+
 def build() -> None:
     """Make the enclave with the command that a user would type."""
-    say("1. Build an enclave from its interface (EDL) and its C code")
+    say("2. Build an enclave from its interface (EDL) and its C code")
     source = (ROOT / "examples/vault").relative_to(ROOT)
     arguments = ["build", f"{source}/vault.edl", f"{source}/vault.c", "-o"]
     target = str(ENCLAVE.relative_to(ROOT))
@@ -54,14 +96,14 @@ def build() -> None:
     subprocess.run([sys.executable, "-m", "hotcalls.cli", *arguments, target], cwd=ROOT, check=True)
 
 
-def median_us(call: Callable[[], object]) -> float:
-    """Return the median of `CALLS` calls in µs, after as many that warm up."""
+def median_us(call: Callable[[], object], calls: int = CALLS) -> float:
+    """Return the median of some calls in µs, after as many that warm up."""
     times = []
-    for _ in range(2 * CALLS):
+    for _ in range(2 * calls):
         start = time.perf_counter_ns()
         call()
         times.append(time.perf_counter_ns() - start)
-    return statistics.median(times[CALLS:]) / 1e3
+    return statistics.median(times[calls:]) / 1e3
 
 
 def pipe_us() -> float:
@@ -85,7 +127,7 @@ def pipe_us() -> float:
 
 def call() -> None:
     """Call in and out, hot and by switch, and check every result."""
-    say("2. Launch it, and call it both ways in both modes")
+    say("3. Launch it, and call it both ways in both modes")
     heard: list[str] = []
     with hotcalls.launch(ENCLAVE, ocalls={"audit": heard.append}) as vault:
         message = b"pay 10 to bob"
@@ -169,9 +211,9 @@ def attack_unprivileged() -> int:
     """Run `attack` as an ordinary user: as root, in a child that has become nobody."""
     global ENCLAVE
     if os.geteuid() != 0:
-        say(f"3. Try to read it as the same user (uid {os.geteuid()})")
+        say(f"4. Try to read it as the same user (uid {os.geteuid()})")
         return attack()
-    say(f"3. Try to read it as the same user (as uid {NOBODY}: root could)")
+    say(f"4. Try to read it as the same user (as uid {NOBODY}: root could)")
     with tempfile.TemporaryDirectory(prefix="hotcalls-demo-") as folder:
         # The clone may be in a directory that nobody cannot enter.
         os.chmod(folder, 0o755)
@@ -198,7 +240,7 @@ def attack_unprivileged() -> int:
 
 def bench() -> None:
     """Measure, and say where the report is."""
-    say("4. Measure what each crossing costs on this machine (hotcalls bench --quick)")
+    say("5. Measure what each crossing costs on this machine (hotcalls bench --quick)")
     subprocess.run(
         [sys.executable, "-m", "hotcalls.cli", "bench", "--quick", "-o", str(REPORT)],
         cwd=ROOT,
@@ -213,6 +255,7 @@ def main() -> int:
     # Said below, where it matters.
     warnings.filterwarnings("ignore", message="this program runs as root")
     console.print("[dim]A process enclave is not SGX: the kernel and root are trusted.[/]")
+    python_enclave()
     build()
     call()
     failed = attack_unprivileged()
