@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the table of results in README.md from a result of `hotcalls bench`.
+"""Write the tables of results in README.md from results of `hotcalls bench`.
 
-    .venv/bin/python scripts/fill_readme.py build/bench/report.json
+    .venv/bin/python scripts/fill_readme.py results/python.json results/bench.json
 
 A result of `hotcalls bench --target sgx-sdk` goes to docs/from-edger8r.md instead. Nobody types a
 figure: what a document shows is what a command measured, with machine and date.
@@ -12,22 +12,31 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hotcalls.bench import model, words
+from hotcalls.bench import model, plots, words
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 SGX_GUIDE = ROOT / "docs/from-edger8r.md"
 BEGIN, END = "<!-- bench:begin -->\n", "<!-- bench:end -->\n"
 #: The rows that tell the story, in this order. The whole list is in the report.
-ROWS = (
-    "call_direct",
-    "syscall",
-    "ecall_hot",
-    "ocall_hot",
-    "ecall_hot_2k_inout",
-    "ecall_switch",
-    "ocall_switch",
-)
+ROWS = ("call_direct", "syscall", "ecall_hot", "ecall_hot_2k_inout", "ecall_switch")
+#: Between processes of Python: who is called, as its rows end, and with what, as they begin.
+PYTHON_PEERS = {
+    "direct": "a function call in the same process",
+    "hotcalls": "**hotcalls**, a Python enclave",
+    "iceoryx2": "iceoryx2, polling",
+    "unix": "unix stream socket",
+    "pipe": "`multiprocessing.Pipe`",
+    "manager": "`multiprocessing` manager proxy",
+    "zmq": "pyzmq over ipc",
+    "executor": "`ProcessPoolExecutor`",
+}
+PYTHON_KINDS = {
+    "empty": "no arguments",
+    "bytes": "64 bytes to 64 bytes",
+    "typed": "`(int, str, bytes)` to `dict`",
+    "mib": "1 MiB to 1 MiB",
+}
 #: Of an SGX enclave: the row, and what its ratio is to.
 SGX_ROWS = (
     ("sgx_ecall_hot_empty", "hot ecall, empty", "floor", "bare mailbox, ≤ 1.5"),
@@ -85,10 +94,34 @@ def sgx_table(result: model.Result) -> str:
     return "\n".join(lines + remarks(result)) + "\n"
 
 
+def python_table(result: model.Result) -> str:
+    """Return the Markdown for a result of ``hotcalls bench --python``: a row for each peer."""
+    place = plots.place_of(result)
+    cores = f" Cores: {words.place(place)}." if place else ""
+    lines = [
+        f"{heading(result, 'hotcalls bench --python')}{cores} Median time of a call.",
+        "",
+        f"| a call from Python to Python | {' | '.join(PYTHON_KINDS.values())} |",
+        f"|---|{'--:|' * len(PYTHON_KINDS)}",
+    ]
+    for peer, title in PYTHON_PEERS.items():
+        cells = []
+        for kind in PYTHON_KINDS:
+            placed = plots.chosen(result, f"{kind}_{peer}")
+            if (kind, peer) == ("mib", "direct"):
+                placed = None  # in one process nothing is carried anywhere
+            cells.append(words.time(result.ns(placed.cycles.median)) if placed else "")
+        if any(cells):
+            lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines + remarks(result)) + "\n"
+
+
 def table(result: model.Result) -> str:
     """Return the Markdown for `result`."""
     if result.sgx is not None:
         return sgx_table(result)
+    if result.row("bytes_hotcalls") is not None:
+        return python_table(result)
     lines = [
         heading(result, "hotcalls bench"),
         "",
@@ -114,21 +147,31 @@ def table(result: model.Result) -> str:
     return "\n".join(lines + remarks(result)) + "\n"
 
 
-def main() -> int:
-    """Fill the document from the file named by the first argument."""
-    if len(sys.argv) != 2:
-        print("usage: fill_readme.py RESULT.json", file=sys.stderr)
-        return 2
-    result = model.read(Path(sys.argv[1]))
-    document = README if result.sgx is None else SGX_GUIDE
+def fill(document: Path, results: list[model.Result]) -> bool:
+    """Put the tables of `results` into a document, in their order; False if it has no place."""
     text = document.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         print(f"{document} has no place for results", file=sys.stderr)
-        return 1
-    document.write_text(before + BEGIN + table(result) + END + after, encoding="utf-8")
-    return 0
+        return False
+    tables = "\n".join(table(result) for result in results)
+    document.write_text(before + BEGIN + tables + END + after, encoding="utf-8")
+    return True
+
+
+def main() -> int:
+    """Fill the documents from the files that are named."""
+    if len(sys.argv) < 2:
+        print("usage: fill_readme.py RESULT.json...", file=sys.stderr)
+        return 2
+    results = [model.read(Path(name)) for name in sys.argv[1:]]
+    documents = {
+        README: [result for result in results if result.sgx is None],
+        SGX_GUIDE: [result for result in results if result.sgx is not None],
+    }
+    filled = [fill(document, found) for document, found in documents.items() if found]
+    return 0 if all(filled) else 1
 
 
 if __name__ == "__main__":
