@@ -186,3 +186,18 @@ def test_readme_has_a_place_for_results(repository: Path) -> None:
     text = (repository / "README.md").read_text(encoding="utf-8")
     assert text.count("<!-- bench:begin -->") == 1
     assert text.index("<!-- bench:begin -->") < text.index("<!-- bench:end -->")
+
+
+def test_figures_of_documents_are_those_of_the_results(repository: Path, tmp_path: Path) -> None:
+    results = [repository / "results" / f"{name}.json" for name in ("python", "bench", "bench-sgx")]
+    documents = ["README.md", "docs/from-edger8r.md"]
+    for file in ["scripts/fill_readme.py", *documents]:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(repository / file, tmp_path / file)
+    command = [sys.executable, "scripts/fill_readme.py", *filter(Path.exists, results)]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    for file in documents:
+        filled = (tmp_path / file).read_text(encoding="utf-8")
+        assert filled == (repository / file).read_text(encoding="utf-8"), (
+            f"run scripts/fill_readme.py {' '.join(f'results/{path.name}' for path in results)}"
+        )
