@@ -82,4 +82,7 @@ int run_policy_address(uint32_t row, enum run_address_use use, const struct sock
 /* A call that the table does not have, once in the log by number and name. */
 void run_policy_unsupported(long number);
 
+/* Are there rules of paths, or is somebody learning them? Without, names need no second look. */
+bool run_policy_has_paths(void);
+
 #endif /* HOTCALLS_RUN_POLICY_H */

@@ -52,6 +52,7 @@ COMMANDS = {
     "build": _Entry("hotcalls.build", "build_command", "Build an enclave from its EDL and C."),
     "doctor": _Entry("hotcalls.doctor", "doctor_command", "Say what this machine offers."),
     "edl": _Entry("hotcalls.edl.command", "edl_command", "Check an EDL, or generate its stubs."),
+    "run": _Entry("hotcalls.apps.run", "run_command", "Run a program in a process enclave."),
 }
 
 

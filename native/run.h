@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.h -- what the files of the host process of `hotcalls run` share.
+ *
+ * Host side (H): a process that owns every descriptor of the program and makes its system calls.
+ * The program (E) is what is not trusted here. It chooses every argument, so each is checked
+ * against what E owns before the kernel sees it; whatever is looked at twice is copied first.
+ */
+#ifndef HOTCALLS_RUN_H
+#define HOTCALLS_RUN_H
+
+#include "endpoint.h"
+#include "run_policy.h"
+#include "run_shared.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+
+#include "syscall_rows.h"
+
+/* A call as it runs: scalars, and pointers into the window, of which sizes were checked. */
+struct run_call {
+    uint32_t id;
+    const struct row *row;
+    uint64_t a[ROW_PARAMETERS_MAX];
+    size_t sizes[ROW_PARAMETERS_MAX];
+};
+
+/* ---- run_table.c ---------------------------------------------------------------------------- */
+
+const struct row *run_row(uint32_t id);
+/* Takes a message apart. HC_ERR_MESSAGE, or HC_OK; then `*error` may be an errno to answer. */
+HC_NODISCARD enum hc_status run_unpack(struct hc_frame *frame, struct run_call *call, int *error);
+/* Runs the call; the result as the kernel gives it, -errno. */
+long run_execute(struct run_call *call);
+/* The system call with the arguments as they are; ends with -EINTR when the program got a signal. */
+long run_raw(const struct run_call *call);
+long run_interruptible(long number, const long arguments[6]);
+
+/* ---- run_fd.c: which descriptors are the program's --------------------------------------------- */
+
+void run_fd_init(void);
+bool run_fd_owned(int64_t fd);
+void run_fd_give(int64_t fd);
+void run_fd_take(int64_t fd);
+long run_fd_hand(struct run_call *call);
+long run_ioctl(struct run_call *call);
+long run_fcntl(struct run_call *call);
+
+/* ---- run_socket.c, run_wait.c, run_path.c, run_identity.c: by hand ------------------------------ */
+
+long run_socket(struct run_call *call);
+long run_wait(struct run_call *call);
+long run_path(struct run_call *call);
+long run_identity(struct run_call *call);
+void run_path_init(const char *program);
+/* What must never be reached under another name: the file behind one of our descriptors. */
+void run_path_forbid(int fd);
+
+/* ---- run_serve.c ---------------------------------------------------------------------------- */
+
+/* Is the program's signal waiting for the call that this thread runs? */
+bool run_interrupted(void);
+enum hc_status run_bridge(struct hc_frame *frame);
+void run_serve_init(struct hc_end *end, struct run_shared *u_shared);
+void *run_watcher_main(void *argument);
+uint32_t *run_interrupt_flag(void);
+
+/* ---- run_spawn.c, run_main.c ------------------------------------------------------------------ */
+
+struct run_options {
+    enum hc_mode mode;
+    bool pinned;
+    bool learn;
+    int policy_fd, log_fd, trace_fd, stats_fd;
+    const char *trace;
+    const char *program;
+    char **argv;
+};
+
+extern pid_t g_run_program; /* E */
+extern uint32_t g_run_top;  /* our own descriptors are from here on */
+extern uint64_t g_run_limit[2];
+
+/* Starts the program; the channel is `fd`. -1: errno. */
+pid_t run_spawn(const struct run_options *options, int channel_fd);
+_Noreturn void run_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif /* HOTCALLS_RUN_H */

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run_fd.c -- which descriptors are the program's, and the calls that make, close and tune them.
+ *
+ * Host side. The program's descriptors have the numbers that it sees. This process has some of
+ * its own: those it keeps lie above the program's limit, those that it opens for a moment may lie
+ * between the program's. So a number is the program's when it was given to it, not because it is
+ * small; everything else is EBADF. A program that has a number replaced (dup2) while this process
+ * uses it for a moment gets its own file looked at instead, and no more.
+ */
+#define _GNU_SOURCE
+#include "run.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Bytes, relaxed: a race of the program with itself decides which of its own files it gets. */
+static uint8_t g_owned[RUN_DESCRIPTORS_MAX];
+
+bool run_fd_owned(int64_t fd)
+{
+    return fd >= 0 && fd < (int64_t)RUN_DESCRIPTORS_MAX &&
+           __atomic_load_n(&g_owned[hc_index_nospec((uint64_t)fd, RUN_DESCRIPTORS_MAX)],
+                           __ATOMIC_RELAXED) != 0;
+}
+
+void run_fd_give(int64_t fd)
+{
+    if (fd >= 0 && fd < (int64_t)g_run_top)
+        __atomic_store_n(&g_owned[fd], 1, __ATOMIC_RELAXED);
+}
+
+void run_fd_take(int64_t fd)
+{
+    if (fd >= 0 && fd < (int64_t)RUN_DESCRIPTORS_MAX)
+        __atomic_store_n(&g_owned[fd], 0, __ATOMIC_RELAXED);
+}
+
+/* What is open when the program starts is the program's, but for what we keep. */
+void run_fd_init(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    if (directory == NULL)
+        run_fail(4, "/proc/self/fd: %s; mount procfs on /proc", strerror(errno));
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+        int fd = atoi(entry->d_name);
+        if (entry->d_name[0] != '.' && fd != dirfd(directory))
+            run_fd_give(fd);
+    }
+    (void)closedir(directory);
+}
+
+static long close_range_of(uint32_t first, uint32_t last, uint32_t flags)
+{
+    if (first > last || (flags & ~(2u | 4u)) != 0) /* CLOSE_RANGE_UNSHARE, CLOSE_RANGE_CLOEXEC */
+        return -EINVAL;
+    for (uint64_t fd = first; fd <= last && fd < g_run_top; fd++) {
+        if (!run_fd_owned((int64_t)fd))
+            continue;
+        if ((flags & 4u) != 0) {
+            (void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+        } else {
+            run_fd_take((int64_t)fd);
+            (void)close((int)fd);
+        }
+    }
+    return 0;
+}
+
+static long make_pair(struct run_call *call)
+{
+    int pair[2];
+    bool pipe = call->id == ROW_pipe2;
+    uint64_t out = call->a[pipe ? 0 : 3];
+    if (out == 0)
+        return -EFAULT;
+    int result = pipe ? pipe2(pair, (int)call->a[1])
+                      : socketpair((int)call->a[0], (int)call->a[1], (int)call->a[2], pair);
+    if (result != 0)
+        return -errno;
+    run_fd_give(pair[0]);
+    run_fd_give(pair[1]);
+    hc_copy_out((void *)(uintptr_t)out, pair, sizeof pair);
+    return 0;
+}
+
+long run_fd_hand(struct run_call *call)
+{
+    switch ((enum row_id)call->id) {
+    case ROW_close:
+        /* First: from the close on the number may come back as somebody else's. */
+        run_fd_take((int64_t)call->a[0]);
+        return run_raw(call);
+    case ROW_close_range:
+        return close_range_of((uint32_t)call->a[0], (uint32_t)call->a[1], (uint32_t)call->a[2]);
+    case ROW_dup3: {
+        if (call->a[1] >= g_run_limit[0])
+            return -EBADF;
+        long result = run_raw(call);
+        if (result >= 0)
+            run_fd_give(result);
+        return result;
+    }
+    case ROW_socketpair:
+    case ROW_pipe2:
+        return make_pair(call);
+    default:
+        return -ENOSYS;
+    }
+}
+
+/* Who gets SIGIO and SIGURG: the program, which has a process id of its own. */
+static bool owner_is_fine(int64_t pid)
+{
+    return pid == 0 || pid == g_run_program;
+}
+
+long run_fcntl(struct run_call *call)
+{
+    int fd = (int)call->a[0];
+    int command = (int)call->a[1];
+    uint64_t argument = call->a[2];
+    uint8_t *u_data = (uint8_t *)(uintptr_t)call->a[3];
+    long arguments[6] = {fd, command, (long)argument, 0, 0, 0};
+    switch (command) {
+    case F_DUPFD:
+    case F_DUPFD_CLOEXEC: {
+        if (argument >= g_run_limit[0])
+            return -EINVAL;
+        long result = run_interruptible(SYS_fcntl, arguments);
+        if (result >= 0)
+            run_fd_give(result);
+        return result;
+    }
+    case F_GETFD:
+    case F_SETFD:
+    case F_GETFL:
+    case F_SETFL:
+    case F_GETOWN:
+    case F_GETSIG:
+    case F_SETSIG:
+    case F_GETPIPE_SZ:
+    case F_SETPIPE_SZ:
+    case F_ADD_SEALS:
+    case F_GET_SEALS:
+    case F_GETLEASE:
+        return run_interruptible(SYS_fcntl, arguments);
+    case F_SETOWN:
+        if (!owner_is_fine((int64_t)(int)argument))
+            return -EPERM;
+        return run_interruptible(SYS_fcntl, arguments);
+    case F_GETLK:
+    case F_SETLK:
+    case F_SETLKW:
+    case F_OFD_GETLK:
+    case F_OFD_SETLK:
+    case F_OFD_SETLKW:
+        if (call->sizes[3] != sizeof(struct flock))
+            return -EFAULT;
+        /* The kernel copies it once, and back. */
+        arguments[2] = (long)(uintptr_t)u_data;
+        return run_interruptible(SYS_fcntl, arguments);
+    case F_GETOWN_EX:
+    case F_SETOWN_EX: {
+        struct f_owner_ex owner;
+        if (call->sizes[3] != sizeof owner)
+            return -EFAULT;
+        hc_copy_in(&owner, u_data, sizeof owner);
+        if (command == F_SETOWN_EX && (owner.type == F_OWNER_PGRP || !owner_is_fine(owner.pid)))
+            return -EPERM;
+        arguments[2] = (long)(uintptr_t)&owner;
+        long result = run_interruptible(SYS_fcntl, arguments);
+        hc_copy_out(u_data, &owner, sizeof owner);
+        return result;
+    }
+    default:
+        return -EINVAL;
+    }
+}
+
+long run_ioctl(struct run_call *call)
+{
+    uint32_t request = (uint32_t)call->a[1];
+    long arguments[6] = {(long)call->a[0], (long)request, (long)call->a[2], 0, 0, 0};
+    size_t size;
+    switch (request) {
+#define RUN_IOCTL(name, bytes) \
+    case name:                 \
+        size = (bytes);        \
+        break;
+#include "run_ioctl.h"
+#undef RUN_IOCTL
+    default:
+        return -ENOTTY;
+    }
+    if (size != call->sizes[3])
+        return -EFAULT;
+    if (size != 0)
+        arguments[2] = (long)call->a[3];
+    return run_interruptible(SYS_ioctl, arguments);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run_ioctl.h -- the ioctls that leave the enclave: how much lies behind the pointer.
+ * Both sides; whatever has no row is refused by the host with ENOTTY.
+ *
+ *   RUN_IOCTL(request, bytes behind the pointer or 0 for a plain number)
+ *
+ * Not here on purpose: TIOCSTI and TIOCLINUX (put words into the terminal that the user types at),
+ * TIOCSCTTY, TIOCCONS, whatever holds pointers, and whatever takes a descriptor as its argument.
+ */
+#include <asm/ioctls.h>
+#include <asm/termbits.h>
+#include <linux/fs.h>
+#include <linux/if_tun.h>
+#include <linux/random.h>
+#include <linux/sockios.h>
+
+/* Terminals. The kernel's termios has 36 bytes, termios2 44. */
+RUN_IOCTL(TCGETS, 36)
+RUN_IOCTL(TCSETS, 36)
+RUN_IOCTL(TCSETSW, 36)
+RUN_IOCTL(TCSETSF, 36)
+RUN_IOCTL(TCGETS2, 44)
+RUN_IOCTL(TCSETS2, 44)
+RUN_IOCTL(TCSETSW2, 44)
+RUN_IOCTL(TCSETSF2, 44)
+RUN_IOCTL(TCSBRK, 0)
+RUN_IOCTL(TCSBRKP, 0)
+RUN_IOCTL(TCXONC, 0)
+RUN_IOCTL(TCFLSH, 0)
+RUN_IOCTL(TIOCEXCL, 0)
+RUN_IOCTL(TIOCNXCL, 0)
+RUN_IOCTL(TIOCGWINSZ, 8)
+RUN_IOCTL(TIOCSWINSZ, 8)
+RUN_IOCTL(TIOCGPGRP, 4)
+RUN_IOCTL(TIOCSPGRP, 4)
+RUN_IOCTL(TIOCGSID, 4)
+RUN_IOCTL(TIOCOUTQ, 4)
+RUN_IOCTL(TIOCMGET, 4)
+RUN_IOCTL(TIOCGPTN, 4)
+RUN_IOCTL(TIOCSPTLCK, 4)
+
+/* Any descriptor. */
+RUN_IOCTL(FIONREAD, 4)
+RUN_IOCTL(FIONBIO, 4)
+RUN_IOCTL(FIOASYNC, 4)
+RUN_IOCTL(FIOCLEX, 0)
+RUN_IOCTL(FIONCLEX, 0)
+RUN_IOCTL(FIOQSIZE, 8)
+
+/* Sockets, with a struct ifreq of 40 bytes. */
+RUN_IOCTL(SIOCATMARK, 4)
+RUN_IOCTL(SIOCGIFNAME, 40)
+RUN_IOCTL(SIOCGIFINDEX, 40)
+RUN_IOCTL(SIOCGIFFLAGS, 40)
+RUN_IOCTL(SIOCSIFFLAGS, 40)
+RUN_IOCTL(SIOCGIFADDR, 40)
+RUN_IOCTL(SIOCSIFADDR, 40)
+RUN_IOCTL(SIOCGIFDSTADDR, 40)
+RUN_IOCTL(SIOCSIFDSTADDR, 40)
+RUN_IOCTL(SIOCGIFNETMASK, 40)
+RUN_IOCTL(SIOCSIFNETMASK, 40)
+RUN_IOCTL(SIOCGIFBRDADDR, 40)
+RUN_IOCTL(SIOCGIFMTU, 40)
+RUN_IOCTL(SIOCSIFMTU, 40)
+RUN_IOCTL(SIOCGIFHWADDR, 40)
+RUN_IOCTL(SIOCGIFTXQLEN, 40)
+RUN_IOCTL(SIOCSIFTXQLEN, 40)
+
+/* Tunnel devices. */
+RUN_IOCTL(TUNSETIFF, 40)
+RUN_IOCTL(TUNGETIFF, 40)
+RUN_IOCTL(TUNGETFEATURES, 4)
+RUN_IOCTL(TUNSETPERSIST, 0)
+RUN_IOCTL(TUNSETOWNER, 0)
+RUN_IOCTL(TUNSETGROUP, 0)
+
+/* Files and devices. */
+RUN_IOCTL(FS_IOC_GETFLAGS, 8)
+RUN_IOCTL(BLKGETSIZE64, 8)
+RUN_IOCTL(BLKSSZGET, 4)
+RUN_IOCTL(RNDGETENTCNT, 4)

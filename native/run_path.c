@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run_path.c -- names of files: what the program may reach through them, and what not.
+ *
+ * Host side. Two things would make this process the program's confused deputy: its own files in
+ * /proc (/proc/self is this process here), and its own descriptors by their names in /proc. Both
+ * are judged by the object that was really opened, never by the string: symbolic links, other
+ * mounts of procfs and relative paths all end here. Strings are looked at only to be helpful:
+ * /proc/self is turned into the program's own directory first.
+ *
+ * The policy's rules of paths, when there are any, are asked with the real name of the object.
+ */
+#define _GNU_SOURCE
+#include "run.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+static int g_proc = -1; /* /proc, ours, also after a chroot of the program */
+static dev_t g_proc_device;
+static char g_program_path[PATH_MAX];
+static struct {
+    dev_t device;
+    ino_t inode;
+} g_forbidden[16];
+static uint32_t g_forbidden_count;
+
+void run_path_init(const char *program)
+{
+    struct stat status;
+    int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    g_proc = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, (int)g_run_top) : -1;
+    if (g_proc < 0 || fstat(g_proc, &status) != 0)
+        run_fail(4, "/proc: %s; mount procfs there", strerror(errno));
+    (void)close(fd);
+    g_proc_device = status.st_dev;
+    if (realpath(program, g_program_path) == NULL)
+        (void)snprintf(g_program_path, sizeof g_program_path, "%s", program);
+}
+
+void run_path_forbid(int fd)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0 || g_forbidden_count == sizeof g_forbidden / sizeof g_forbidden[0])
+        run_fail(4, "too many descriptors of our own");
+    g_forbidden[g_forbidden_count].device = status.st_dev;
+    g_forbidden[g_forbidden_count++].inode = status.st_ino;
+}
+
+/* The real name of what is open as `fd`. */
+static bool name_of(int fd, char name[PATH_MAX])
+{
+    char link[32];
+    (void)snprintf(link, sizeof link, "self/fd/%d", fd);
+    ssize_t size = readlinkat(g_proc, link, name, PATH_MAX - 1u);
+    name[size > 0 ? size : 0] = '\0';
+    return size > 0;
+}
+
+static bool is_ours(long id)
+{
+    return id == getpid() || syscall(SYS_tgkill, getpid(), id, 0) == 0;
+}
+
+/* In our own directory, because these two are in the same namespaces: what says nothing of us. */
+static bool says_nothing(const char *rest)
+{
+    return strncmp(rest, "/net", 4) == 0 || strcmp(rest, "/mounts") == 0 ||
+           strcmp(rest, "/mountinfo") == 0;
+}
+
+/* 0, or the errno for an object of procfs with this real name. */
+static int judge_proc(const char *name)
+{
+    char *rest;
+    if (strncmp(name, "/proc/", 6) != 0)
+        return strcmp(name, "/proc") == 0 ? 0 : EACCES;
+    const char *at = name + 6;
+    const char *last = strrchr(name, '/') + 1;
+    long id = strtol(at, &rest, 10);
+    if (rest == at)
+        return 0; /* not about a process: the kernel's own permissions hold */
+    if (strcmp(last, "mem") == 0 || strstr(name, "/map_files") != NULL)
+        return EACCES;
+    if (is_ours(id))
+        return says_nothing(rest) ? 0 : ENOENT;
+    /* A thread under another process' task directory is found by its own number as well. */
+    const char *task = strstr(rest, "/task/");
+    if (task != NULL && is_ours(strtol(task + 6, NULL, 10)))
+        return ENOENT;
+    return 0;
+}
+
+/* 0, or the errno for what is open as `fd`. */
+static int judge_object(int fd)
+{
+    struct stat status;
+    struct statfs system;
+    char name[PATH_MAX];
+    if (fstat(fd, &status) != 0 || fstatfs(fd, &system) != 0)
+        return errno;
+    for (uint32_t i = 0; i < g_forbidden_count; i++)
+        if (g_forbidden[i].device == status.st_dev && g_forbidden[i].inode == status.st_ino)
+            return EACCES;
+    if (system.f_type != PROC_SUPER_MAGIC)
+        return 0;
+    if (status.st_dev != g_proc_device || !name_of(fd, name))
+        return EACCES;
+    return judge_proc(name);
+}
+
+/* ---- /proc/self ------------------------------------------------------------------------------- */
+
+static __thread char g_rewritten[2][PATH_MAX];
+
+/* /proc/self/x means the program's; but its descriptors are ours, by their numbers. */
+static const char *rewrite(const char *path, uint32_t which)
+{
+    static const char self[] = "/proc/self";
+    static const char thread[] = "/proc/thread-self";
+    const char *rest;
+    if (path == NULL || strncmp(path, "/proc/", 6) != 0)
+        return path;
+    if (strncmp(path, thread, sizeof thread - 1u) == 0)
+        rest = path + sizeof thread - 1u;
+    else if (strncmp(path, self, sizeof self - 1u) == 0)
+        rest = path + sizeof self - 1u;
+    else
+        return path;
+    if (*rest != '\0' && *rest != '/')
+        return path;
+    if (strncmp(rest, "/fd/", 4) == 0) {
+        char *end;
+        long fd = strtol(rest + 4, &end, 10);
+        if (*end == '\0' && end != rest + 4 && run_fd_owned(fd))
+            return path;
+    }
+    (void)snprintf(g_rewritten[which], PATH_MAX, "/proc/%d%s", g_run_program, rest);
+    return g_rewritten[which];
+}
+
+/* ---- opening ----------------------------------------------------------------------------------- */
+
+static enum run_path_use use_of(int flags)
+{
+    bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC)) != 0;
+    return writes ? RUN_PATH_WRITE : RUN_PATH_READ;
+}
+
+static long open_raw(int dirfd, const char *path, int flags, uint32_t mode)
+{
+    long arguments[6] = {dirfd, (long)(uintptr_t)path, flags, (long)mode, 0, 0};
+    return run_interruptible(SYS_openat, arguments);
+}
+
+static long give(long fd)
+{
+    if (fd >= 0 && fd >= (long)g_run_top) {
+        (void)close((int)fd);
+        return -EMFILE;
+    }
+    run_fd_give(fd);
+    return fd;
+}
+
+static long open_unruled(int dirfd, const char *path, int flags, uint32_t mode)
+{
+    long fd = open_raw(dirfd, path, flags, mode);
+    if (fd < 0)
+        return fd;
+    int refused = judge_object((int)fd);
+    if (refused != 0) {
+        (void)close((int)fd);
+        return -refused;
+    }
+    return give(fd);
+}
+
+/* Opens the directory that holds the last part of `path`, and says where that part begins. */
+static long open_parent(int dirfd, const char *path, const char **last)
+{
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    if (slash != NULL && slash[1] == '\0')
+        return -EISDIR;
+    if (slash == NULL) {
+        *last = path;
+        return open_raw(dirfd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    }
+    *last = slash + 1;
+    size_t size = slash == path ? 1u : (size_t)(slash - path);
+    memcpy(parent, path, size);
+    parent[size] = '\0';
+    return open_raw(dirfd, parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+}
+
+/* Asks the policy about what is open as `fd`, or about `last` in it. */
+static int ask(uint32_t row, enum run_path_use use, int fd, const char *last)
+{
+    char name[2u * PATH_MAX];
+    if (!name_of(fd, name))
+        return EACCES;
+    if (last != NULL) {
+        size_t size = strlen(name);
+        (void)snprintf(name + size, sizeof name - size, "%s%s", strcmp(name, "/") == 0 ? "" : "/",
+                       last);
+    }
+    return run_policy_path(row, use, name);
+}
+
+/*
+ * Under rules: nothing is opened for good, created or cut before the policy has seen its real
+ * name. What exists is opened as a bare handle first and again through that handle.
+ */
+static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
+{
+    int look = O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW);
+    long handle = -ENOENT;
+    if ((flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL) && (flags & O_TMPFILE) != O_TMPFILE)
+        handle = open_raw(dirfd, path, look, 0);
+    if (handle < 0 && handle != -ENOENT)
+        return handle;
+    if (handle < 0 && (flags & O_CREAT) == 0)
+        return handle;
+    if (handle < 0) {
+        const char *last = path;
+        long parent = open_parent(dirfd, path, &last);
+        if (parent < 0)
+            return parent;
+        int refused = judge_object((int)parent);
+        if (refused == 0)
+            refused = ask(ROW_openat, RUN_PATH_WRITE, (int)parent, last);
+        /* O_EXCL: what has appeared there meanwhile has not been judged. */
+        long fd = refused != 0 ? -refused
+                               : open_raw((int)parent, last, flags | O_EXCL | O_NOFOLLOW, mode);
+        (void)close((int)parent);
+        return fd < 0 ? fd : give(fd);
+    }
+    int refused = judge_object((int)handle);
+    if (refused == 0)
+        refused = ask(ROW_openat, use_of(flags), (int)handle, NULL);
+    long fd = -refused;
+    if (refused == 0) {
+        char again[32];
+        struct stat status;
+        (void)snprintf(again, sizeof again, "self/fd/%d", (int)handle);
+        if (fstat((int)handle, &status) == 0 && S_ISLNK(status.st_mode))
+            fd = (flags & O_PATH) != 0 ? fcntl((int)handle, F_DUPFD_CLOEXEC, 0) : -ELOOP;
+        else
+            fd = open_raw(g_proc, again, flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW), 0);
+    }
+    (void)close((int)handle);
+    return fd < 0 ? fd : give(fd);
+}
+
+/* ---- everything else ---------------------------------------------------------------------------- */
+
+/* Which of a row's parameters are a directory and a name in it, and what is done there. */
+struct target {
+    int8_t dirfd; /* -1: the current directory */
+    int8_t path;
+    bool last; /* about the name itself: created, removed, or not followed */
+    enum run_path_use use;
+};
+
+static uint32_t targets_of(const struct run_call *call, struct target targets[2])
+{
+    const uint64_t *a = call->a;
+    switch ((enum row_id)call->id) {
+    case ROW_newfstatat:
+        targets[0] = (struct target){0, 1, (a[3] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_READ};
+        return 1;
+    case ROW_statx:
+        targets[0] = (struct target){0, 1, (a[2] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_READ};
+        return 1;
+    case ROW_faccessat2:
+        targets[0] = (struct target){0, 1, (a[3] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_READ};
+        return 1;
+    case ROW_readlinkat:
+        targets[0] = (struct target){0, 1, true, RUN_PATH_READ};
+        return 1;
+    case ROW_inotify_add_watch:
+        targets[0] = (struct target){-1, 1, false, RUN_PATH_READ};
+        return 1;
+    case ROW_statfs:
+    case ROW_chdir:
+    case ROW_getxattr:
+    case ROW_listxattr:
+        targets[0] = (struct target){-1, 0, false, RUN_PATH_READ};
+        return 1;
+    case ROW_lgetxattr:
+    case ROW_llistxattr:
+        targets[0] = (struct target){-1, 0, true, RUN_PATH_READ};
+        return 1;
+    case ROW_chroot:
+    case ROW_truncate:
+        targets[0] = (struct target){-1, 0, false, RUN_PATH_WRITE};
+        return 1;
+    case ROW_fchmodat:
+        targets[0] = (struct target){0, 1, false, RUN_PATH_WRITE};
+        return 1;
+    case ROW_fchownat:
+        targets[0] = (struct target){0, 1, (a[4] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_WRITE};
+        return 1;
+    case ROW_utimensat:
+        targets[0] = (struct target){0, 1, (a[3] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_WRITE};
+        return 1;
+    case ROW_mkdirat:
+    case ROW_mknodat:
+    case ROW_unlinkat:
+        targets[0] = (struct target){0, 1, true, RUN_PATH_WRITE};
+        return 1;
+    case ROW_symlinkat:
+        targets[0] = (struct target){1, 2, true, RUN_PATH_WRITE};
+        return 1;
+    case ROW_linkat:
+        targets[0] = (struct target){0, 1, (a[4] & AT_SYMLINK_FOLLOW) == 0, RUN_PATH_WRITE};
+        targets[1] = (struct target){2, 3, true, RUN_PATH_WRITE};
+        return 2;
+    case ROW_renameat2:
+        targets[0] = (struct target){0, 1, true, RUN_PATH_WRITE};
+        targets[1] = (struct target){2, 3, true, RUN_PATH_WRITE};
+        return 2;
+    default:
+        return 0;
+    }
+}
+
+/* 0, or the errno, for one name of a call. ENOENT of a name to come is not an error here. */
+static int judge_target(const struct run_call *call, const struct target *target)
+{
+    int dirfd = target->dirfd < 0 ? AT_FDCWD : (int)call->a[target->dirfd];
+    const char *path = (const char *)(uintptr_t)call->a[target->path];
+    const char *last = NULL;
+    long handle;
+    if (path == NULL || *path == '\0')
+        return 0; /* about the descriptor itself, which is the program's */
+    handle = target->last ? open_parent(dirfd, path, &last)
+                          : open_raw(dirfd, path, O_PATH | O_CLOEXEC, 0);
+    if (handle == -EISDIR) {
+        last = NULL;
+        handle = open_raw(dirfd, path, O_PATH | O_CLOEXEC, 0);
+    }
+    if (handle < 0)
+        return (int)-handle;
+    int refused = judge_object((int)handle);
+    if (refused == 0 && run_policy_has_paths())
+        refused = ask(call->id, target->use, (int)handle, last);
+    (void)close((int)handle);
+    return refused;
+}
+
+static long answer_link(const struct run_call *call, const char *text)
+{
+    size_t size = strlen(text);
+    if (call->a[2] == 0 || call->sizes[2] == 0)
+        return -EINVAL;
+    if (size > call->sizes[2])
+        size = call->sizes[2];
+    hc_copy_out((void *)(uintptr_t)call->a[2], text, size);
+    return (long)size;
+}
+
+/* Names of the program's own files, which this process may not be allowed to read. */
+static bool is_own_exe(const char *path)
+{
+    char own[64];
+    (void)snprintf(own, sizeof own, "/proc/%d/exe", g_run_program);
+    return strcmp(path, own) == 0;
+}
+
+long run_path(struct run_call *call)
+{
+    struct target targets[2];
+    if (call->id == ROW_openat) {
+        const char *path = rewrite((const char *)(uintptr_t)call->a[1], 0);
+        if (path == NULL)
+            return -EFAULT;
+        if (is_own_exe(path))
+            path = g_program_path;
+        return (run_policy_has_paths() ? open_ruled : open_unruled)(
+            (int)call->a[0], path, (int)call->a[2], (uint32_t)call->a[3]);
+    }
+    uint32_t count = targets_of(call, targets);
+    bool about_proc = false;
+    for (uint32_t i = 0; i < count; i++) {
+        int8_t at = targets[i].path;
+        const char *path = rewrite((const char *)(uintptr_t)call->a[at], i);
+        if (path == NULL && call->id != ROW_utimensat)
+            return -EFAULT;
+        call->a[at] = (uint64_t)(uintptr_t)path;
+        about_proc = about_proc || call->id == ROW_readlinkat || call->id == ROW_chdir ||
+                     call->id == ROW_chroot;
+        if (call->id == ROW_readlinkat && path != NULL && is_own_exe(path))
+            return answer_link(call, g_program_path);
+    }
+    if (about_proc || run_policy_has_paths()) {
+        for (uint32_t i = 0; i < count; i++) {
+            int refused = judge_target(call, &targets[i]);
+            if (refused != 0)
+                return -refused;
+        }
+    }
+    return run_raw(call);
+}

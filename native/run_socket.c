@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run_socket.c -- sockets: addresses, which the policy judges, and messages, which may carry
+ * descriptors.
+ *
+ * Host side. Addresses and control data are copied before they are looked at; lengths that the
+ * kernel writes back live in private memory, as it would otherwise believe what the program makes
+ * of them in the middle of the call.
+ */
+#define _GNU_SOURCE
+#include "run.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ADDRESS_MAX 128u
+#define CONTROL_MAX 20480u
+
+struct address {
+    struct sockaddr_storage storage;
+    socklen_t size;
+};
+
+_Static_assert(sizeof(struct sockaddr_storage) >= ADDRESS_MAX, "an address has room");
+
+static long address_in(const struct run_call *call, uint32_t parameter, struct address *address)
+{
+    size_t size = call->sizes[parameter];
+    if (call->a[parameter] == 0)
+        size = 0;
+    if (size > ADDRESS_MAX)
+        return -EINVAL;
+    memset(address, 0, sizeof *address);
+    hc_copy_in(&address->storage, (const void *)(uintptr_t)call->a[parameter], size);
+    address->size = (socklen_t)size;
+    return 0;
+}
+
+static long judged(const struct run_call *call, enum run_address_use use,
+                   const struct address *address)
+{
+    return -run_policy_address(call->id, use, (const struct sockaddr *)&address->storage,
+                               address->size);
+}
+
+/* Writes an address and its full size where the program wants them. */
+static void address_out(const struct run_call *call, uint32_t parameter, uint32_t length,
+                        const struct address *address)
+{
+    if (call->a[parameter] != 0) {
+        size_t room = call->sizes[parameter];
+        hc_copy_out((void *)(uintptr_t)call->a[parameter], &address->storage,
+                    address->size < room ? address->size : room);
+    }
+    if (call->a[length] != 0) {
+        uint32_t size = address->size;
+        hc_copy_out((void *)(uintptr_t)call->a[length], &size, sizeof size);
+    }
+}
+
+static long named(struct run_call *call)
+{
+    struct address address;
+    bool accepting = call->id == ROW_accept4;
+    memset(&address, 0, sizeof address);
+    address.size = ADDRESS_MAX;
+    long arguments[6] = {(long)call->a[0],
+                         (long)(uintptr_t)&address.storage,
+                         (long)(uintptr_t)&address.size,
+                         accepting ? (long)call->a[3] : 0,
+                         0,
+                         0};
+    long result = run_interruptible(call->row->number, arguments);
+    if (result < 0)
+        return result;
+    if (accepting)
+        run_fd_give(result);
+    if (address.size > ADDRESS_MAX)
+        address.size = ADDRESS_MAX;
+    address_out(call, 1, accepting ? 4 : 3, &address);
+    return result;
+}
+
+static long to_address(struct run_call *call)
+{
+    struct address address;
+    bool sending = call->id == ROW_sendto;
+    uint32_t at = sending ? 4 : 1;
+    long error = address_in(call, at, &address);
+    long arguments[6] = {(long)call->a[0], 0, 0, 0, 0, 0};
+    if (error != 0)
+        return error;
+    if (!sending || address.size != 0) {
+        error = judged(call,
+                       sending                   ? RUN_SEND
+                       : call->id == ROW_connect ? RUN_CONNECT
+                                                 : RUN_BIND,
+                       &address);
+        if (error != 0)
+            return error;
+    }
+    if (sending) {
+        arguments[1] = (long)call->a[1];
+        arguments[2] = (long)call->a[2];
+        arguments[3] = (long)call->a[3];
+        arguments[4] = address.size != 0 ? (long)(uintptr_t)&address.storage : 0;
+        arguments[5] = (long)address.size;
+    } else {
+        arguments[1] = (long)(uintptr_t)&address.storage;
+        arguments[2] = (long)address.size;
+    }
+    return run_interruptible(call->row->number, arguments);
+}
+
+static long get_option(struct run_call *call)
+{
+    socklen_t size = (socklen_t)call->sizes[3];
+    /* The kernel writes at most `size` bytes; where, is checked. */
+    long arguments[6] = {(long)call->a[0], (long)(int)call->a[1],  (long)(int)call->a[2],
+                         (long)call->a[3], (long)(uintptr_t)&size, 0};
+    long result = run_interruptible(SYS_getsockopt, arguments);
+    if (result == 0 && call->a[5] != 0)
+        hc_copy_out((void *)(uintptr_t)call->a[5], &size, sizeof size);
+    return result;
+}
+
+/* ---- control data ---------------------------------------------------------------------------- */
+
+/*
+ * Checks a private copy. Descriptors must be the program's; its process id, which it knows, becomes
+ * ours, which the kernel wants.
+ */
+static long control_in(uint8_t *control, size_t size)
+{
+    size_t at = 0;
+    while (at + sizeof(struct cmsghdr) <= size) {
+        struct cmsghdr head;
+        memcpy(&head, control + at, sizeof head);
+        if (head.cmsg_len < sizeof head || head.cmsg_len > size - at)
+            return -EINVAL;
+        size_t data = at + CMSG_LEN(0);
+        size_t end = at + head.cmsg_len;
+        if (head.cmsg_level == SOL_SOCKET && head.cmsg_type == SCM_RIGHTS) {
+            for (; data + sizeof(int) <= end; data += sizeof(int)) {
+                int fd;
+                memcpy(&fd, control + data, sizeof fd);
+                if (!run_fd_owned(fd))
+                    return -EBADF;
+            }
+        } else if (head.cmsg_level == SOL_SOCKET && head.cmsg_type == SCM_CREDENTIALS) {
+            struct ucred credentials;
+            if (end - data < sizeof credentials)
+                return -EINVAL;
+            memcpy(&credentials, control + data, sizeof credentials);
+            if (credentials.pid == g_run_program)
+                credentials.pid = getpid();
+            memcpy(control + data, &credentials, sizeof credentials);
+        }
+        at += CMSG_ALIGN(head.cmsg_len);
+    }
+    return 0;
+}
+
+static void control_received(struct msghdr *message)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL;
+         part = CMSG_NXTHDR(message, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t data = CMSG_LEN(0); data + sizeof(int) <= part->cmsg_len; data += sizeof(int)) {
+            int fd;
+            memcpy(&fd, (uint8_t *)part + data, sizeof fd);
+            run_fd_give(fd);
+        }
+    }
+}
+
+static __thread union {
+    struct cmsghdr head;
+    uint8_t bytes[CONTROL_MAX];
+} g_control;
+
+static long send_message(struct run_call *call)
+{
+    struct address address;
+    struct iovec data = {(void *)(uintptr_t)call->a[2], (size_t)call->a[3]};
+    struct msghdr message;
+    long error = address_in(call, 4, &address);
+    size_t control = call->sizes[6];
+    if (error != 0)
+        return error;
+    if (control > CONTROL_MAX)
+        return -ENOBUFS;
+    if (address.size != 0 && (error = judged(call, RUN_SEND, &address)) != 0)
+        return error;
+    memset(&message, 0, sizeof message);
+    message.msg_iov = &data;
+    message.msg_iovlen = call->a[2] != 0;
+    if (address.size != 0) {
+        message.msg_name = &address.storage;
+        message.msg_namelen = address.size;
+    }
+    if (call->a[6] != 0 && control != 0) {
+        hc_copy_in(g_control.bytes, (const void *)(uintptr_t)call->a[6], control);
+        error = control_in(g_control.bytes, control);
+        if (error != 0)
+            return error;
+        message.msg_control = g_control.bytes;
+        message.msg_controllen = control;
+    }
+    long arguments[6] = {
+        (long)call->a[0], (long)(uintptr_t)&message, (long)(int)call->a[1], 0, 0, 0};
+    return run_interruptible(SYS_sendmsg, arguments);
+}
+
+struct results {
+    uint32_t name_size;
+    uint32_t flags;
+    uint64_t control_size;
+};
+
+static long receive_message(struct run_call *call)
+{
+    struct address address;
+    struct iovec data = {(void *)(uintptr_t)call->a[2], (size_t)call->a[3]};
+    struct msghdr message;
+    struct results results;
+    size_t control = call->a[6] != 0 ? call->sizes[6] : 0;
+    if (control > CONTROL_MAX)
+        return -EINVAL;
+    memset(&address, 0, sizeof address);
+    memset(&message, 0, sizeof message);
+    message.msg_iov = &data;
+    message.msg_iovlen = call->a[2] != 0;
+    if (call->a[4] != 0) {
+        message.msg_name = &address.storage;
+        message.msg_namelen = ADDRESS_MAX;
+    }
+    if (control != 0) {
+        memset(g_control.bytes, 0, control);
+        message.msg_control = g_control.bytes;
+        message.msg_controllen = control;
+    }
+    long arguments[6] = {
+        (long)call->a[0], (long)(uintptr_t)&message, (long)(int)call->a[1], 0, 0, 0};
+    long result = run_interruptible(SYS_recvmsg, arguments);
+    if (result < 0)
+        return result;
+    control_received(&message);
+    if (call->a[4] != 0) {
+        size_t room = call->sizes[4];
+        hc_copy_out((void *)(uintptr_t)call->a[4], &address.storage,
+                    message.msg_namelen < room ? message.msg_namelen : room);
+    }
+    if (control != 0)
+        hc_copy_out((void *)(uintptr_t)call->a[6], g_control.bytes, control);
+    results.name_size = message.msg_namelen;
+    results.flags = (uint32_t)message.msg_flags;
+    results.control_size = message.msg_controllen;
+    if (call->a[8] != 0)
+        hc_copy_out((void *)(uintptr_t)call->a[8], &results, sizeof results);
+    return result;
+}
+
+long run_socket(struct run_call *call)
+{
+    switch ((enum row_id)call->id) {
+    case ROW_sendto:
+    case ROW_connect:
+    case ROW_bind:
+        return to_address(call);
+    case ROW_accept4:
+    case ROW_getsockname:
+    case ROW_getpeername:
+        return named(call);
+    case ROW_getsockopt:
+        return get_option(call);
+    case ROW_sendmsg:
+        return send_message(call);
+    case ROW_recvmsg:
+        return receive_message(call);
+    default:
+        return -ENOSYS;
+    }
+}

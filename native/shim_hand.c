@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim_hand.c -- calls whose arguments the table cannot say: lengths by reference, sets of
+ * descriptors, times in old forms.
+ *
+ * Enclave side.
+ */
+#include "shim.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#define ADDRESS_MAX 128u
+
+/* Gives an address and its size to the program, as the kernel does: cut, but with the full size. */
+static long address_out(const uint8_t *from, uint32_t size, void *address, uint32_t *length)
+{
+    uint32_t room;
+    if (!shim_copy(&room, length, sizeof room))
+        return -EFAULT;
+    if ((int32_t)room < 0)
+        return -EINVAL;
+    size = size < ADDRESS_MAX ? size : ADDRESS_MAX;
+    if (!shim_copy(address, from, size < room ? size : room) ||
+        !shim_copy(length, &size, sizeof size))
+        return -EFAULT;
+    return 0;
+}
+
+long shim_accept(int fd, void *address, uint32_t *length, int flags)
+{
+    uint8_t name[ADDRESS_MAX];
+    uint32_t size = 0;
+    if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0)
+        return -EINVAL;
+    struct shim_fd *listener = shim_fd(fd);
+    long result = SHIM_ROW(ROW_accept4, true, SHIM_ARG(fd), SHIM_PTR(address != NULL ? name : NULL),
+                           ADDRESS_MAX, SHIM_ARG(flags), SHIM_PTR(address != NULL ? &size : NULL));
+    if (result < 0)
+        return result;
+    shim_fd_new(result,
+                listener != NULL && listener->kind == SHIM_STREAM ? SHIM_STREAM : SHIM_UNKNOWN,
+                (flags & SOCK_NONBLOCK) != 0 ? 2 : 1);
+    if (address != NULL && address_out(name, size, address, length) != 0) {
+        (void)shim_close((int)result);
+        return -EFAULT;
+    }
+    return result;
+}
+
+long shim_name_of(enum row_id row, int fd, void *address, uint32_t *length)
+{
+    uint8_t name[ADDRESS_MAX];
+    uint32_t size = 0;
+    long result = SHIM_ROW(row, false, SHIM_ARG(fd), SHIM_PTR(name), ADDRESS_MAX, SHIM_PTR(&size));
+    return result != 0 ? result : address_out(name, size, address, length);
+}
+
+long shim_getsockopt(const uint64_t *a)
+{
+    uint32_t *length = (uint32_t *)(uintptr_t)a[4];
+    uint32_t room, told = 0;
+    if (!shim_copy(&room, length, sizeof room))
+        return -EFAULT;
+    if ((int32_t)room < 0)
+        return -EINVAL;
+    if (room > 65536u)
+        room = 65536u;
+    long result = SHIM_ROW(ROW_getsockopt, false, a[0], a[1], a[2], room != 0 ? a[3] : 0, room,
+                           SHIM_PTR(&told));
+    if (result < 0)
+        return result;
+    if (told > room)
+        told = room;
+    return shim_copy(length, &told, sizeof told) ? result : -EFAULT;
+}
+
+/* ---- waiting for several ------------------------------------------------------------------------ */
+
+long shim_poll(void *fds, uint64_t count, const void *timeout, const uint64_t *mask)
+{
+    struct shim_masked masked;
+    if (count > __atomic_load_n(&g_shim_limit, __ATOMIC_RELAXED) || count * 8u > RUN_PIECE)
+        return -EINVAL;
+    long result = shim_mask_for_call(mask, &masked);
+    if (result != 0)
+        return result;
+    result =
+        SHIM_ROW(ROW_ppoll, false, count != 0 ? SHIM_PTR(fds) : 0, count * 8u, SHIM_PTR(timeout));
+    shim_mask_back(&masked);
+    return result;
+}
+
+long shim_select(const uint64_t *a, const void *timeout, const uint64_t *mask)
+{
+    struct shim_masked masked;
+    int count = (int)a[0];
+    if (count < 0)
+        return -EINVAL;
+    if ((uint32_t)count > RUN_DESCRIPTORS_MAX)
+        count = (int)RUN_DESCRIPTORS_MAX;
+    size_t size = ((size_t)count + 63u) / 64u * 8u;
+    long result = shim_mask_for_call(mask, &masked);
+    if (result != 0)
+        return result;
+    result = SHIM_ROW(ROW_pselect6, false, SHIM_ARG(count), size, size != 0 ? a[1] : 0,
+                      size != 0 ? a[2] : 0, size != 0 ? a[3] : 0, SHIM_PTR(timeout));
+    shim_mask_back(&masked);
+    return result;
+}
+
+/* ---- times -------------------------------------------------------------------------------------- */
+
+long shim_utimes(long number, const uint64_t *a)
+{
+    const uint64_t here = (uint64_t)(int64_t)AT_FDCWD;
+    int64_t given[4], times[4];
+    uint64_t dirfd = number == SYS_futimesat ? a[0] : here;
+    uint64_t path = number == SYS_futimesat ? a[1] : a[0];
+    uint64_t from = number == SYS_futimesat ? a[2] : a[1];
+    if (from == 0)
+        return SHIM_ROW(ROW_utimensat, false, dirfd, path, 0, 0);
+    if (!shim_copy(given, (const void *)(uintptr_t)from, number == SYS_utime ? 16 : 32))
+        return -EFAULT;
+    if (number == SYS_utime) {
+        times[0] = given[0];
+        times[2] = given[1];
+        times[1] = times[3] = 0;
+    } else {
+        if (given[1] < 0 || given[1] > 999999 || given[3] < 0 || given[3] > 999999)
+            return -EINVAL;
+        times[0] = given[0];
+        times[1] = given[1] * 1000;
+        times[2] = given[2];
+        times[3] = given[3] * 1000;
+    }
+    return SHIM_ROW(ROW_utimensat, false, dirfd, path, SHIM_PTR(times), 0);
+}

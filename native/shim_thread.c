@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim_thread.c -- threads, their slots, and everything about who this process is.
+ *
+ * Enclave side. A thread takes a slot at its first call and gives it back when it exits. Process
+ * ids, identities and limits are in this file and in no other: one process per enclave is assumed
+ * here only.
+ */
+#include "shim.h"
+
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+/* In the static TLS block: a trapped call may come before the thread has touched anything. */
+static __thread struct shim_thread g_thread __attribute__((tls_model("initial-exec")));
+
+static uint64_t g_slots_used[HC_SLOT_WORDS];
+static uint32_t g_said_fork;
+static uint32_t g_dumpable = 1;
+
+struct shim_thread *shim_thread(void)
+{
+    return &g_thread;
+}
+
+static void publish_active(uint32_t slot, bool active)
+{
+    uint64_t *u_word = &g_shim_end.u_board->active[slot / 64u];
+    uint64_t bit = UINT64_C(1) << (slot % 64u);
+    /* SYNC: release pairs with refresh in run_serve.c, active; publishes nothing but itself. */
+    if (active)
+        (void)__atomic_or_fetch(u_word, bit, __ATOMIC_RELEASE);
+    else
+        (void)__atomic_and_fetch(u_word, ~bit, __ATOMIC_RELEASE);
+}
+
+static bool take_slot(struct shim_thread *thread)
+{
+    uint32_t count = g_shim_end.geometry.slot_count;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t bit = UINT64_C(1) << (i % 64u);
+        /* SYNC: acquire pairs with the release in shim_thread_exit; publishes the slot's state. */
+        if ((__atomic_fetch_or(&g_slots_used[i / 64u], bit, __ATOMIC_ACQUIRE) & bit) != 0)
+            continue;
+        struct hc_slot *slot = &g_shim_end.slots[i];
+        if (slot->end == NULL)
+            hc_slot_init(slot, &g_shim_end, i);
+        slot->port.busy = false;
+        thread->slot = i;
+        thread->tid = (int)SHIM_GATE(SYS_gettid, 0);
+        thread->port = &slot->port;
+        publish_active(i, true);
+        return true;
+    }
+    return false;
+}
+
+struct hc_port *shim_port(struct shim_thread *thread)
+{
+    if (HC_UNLIKELY(thread->port == NULL) && !take_slot(thread))
+        return NULL;
+    return thread->port;
+}
+
+/* The last act of a thread. Nothing of it may be called any more, so signals stay outside. */
+long shim_thread_exit(long status)
+{
+    struct shim_thread *thread = &g_thread;
+    uint64_t all = ~UINT64_C(0);
+    (void)SHIM_GATE(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
+    if (thread->port != NULL) {
+        uint32_t slot = thread->slot;
+        thread->port = NULL;
+        publish_active(slot, false);
+        (void)__atomic_fetch_and(&g_slots_used[slot / 64u], ~(UINT64_C(1) << (slot % 64u)),
+                                 __ATOMIC_RELEASE);
+    }
+    (void)SHIM_GATE(SYS_exit, status);
+    return 0;
+}
+
+/* What the filter did not let through is not a thread. */
+long shim_clone(const uint64_t *a)
+{
+    (void)a;
+    shim_say_once(&g_said_fork,
+                  "hotcalls: the program tried to start a process, which an enclave cannot: run it "
+                  "in the foreground (memcached without -d, lighttpd -D, openvpn without "
+                  "--daemon, redis-server --daemonize no and --save '')\n",
+                  NULL);
+    return -ENOSYS;
+}
+
+/* ---- identity: both sides change --------------------------------------------------------------- */
+
+long shim_setid(enum row_id row, const uint64_t *a)
+{
+    static const int numbers[] = {
+        [ROW_setuid - ROW_setuid] = SYS_setuid,       [ROW_setgid - ROW_setuid] = SYS_setgid,
+        [ROW_setreuid - ROW_setuid] = SYS_setreuid,   [ROW_setregid - ROW_setuid] = SYS_setregid,
+        [ROW_setresuid - ROW_setuid] = SYS_setresuid, [ROW_setresgid - ROW_setuid] = SYS_setresgid,
+        [ROW_setgroups - ROW_setuid] = SYS_setgroups,
+    };
+    long result;
+    if (row == ROW_setgroups) {
+        if (a[0] > 65536u)
+            return -EINVAL;
+        result = SHIM_ROW(row, false, a[0], a[0] != 0 ? a[1] : 0, a[0] * 4u);
+    } else {
+        result = shim_row(row, a, false);
+    }
+    /* The C library has every thread do this; a host that has changed already agrees again. */
+    if (result == 0)
+        result = SHIM_GATE(numbers[row - ROW_setuid], a[0], a[1], a[2]);
+    /* A change of identity takes these away from a process. */
+    (void)SHIM_GATE(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    (void)SHIM_GATE(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return result;
+}
+
+/* What the filter lets through natively does not come here. */
+long shim_prctl(const uint64_t *a)
+{
+    switch (a[0]) {
+    case PR_SET_DUMPABLE:
+        if (a[1] > 1u)
+            return -EINVAL;
+        /* The process stays closed to others, whatever it would like. */
+        __atomic_store_n(&g_dumpable, (uint32_t)a[1], __ATOMIC_RELAXED);
+        return 0;
+    case PR_GET_DUMPABLE:
+        return (long)__atomic_load_n(&g_dumpable, __ATOMIC_RELAXED);
+    case PR_SET_NO_NEW_PRIVS:
+        return a[1] == 1u ? 0 : -EINVAL;
+    case PR_SET_PDEATHSIG:
+        return 0; /* it ends with its host, which ends with its parent's will */
+    case PR_GET_SECCOMP:
+    case PR_SET_PTRACER:
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+long shim_prlimit(uint64_t pid, uint64_t resource, const uint64_t *new_limit, uint64_t *old_limit)
+{
+    if (pid != 0 && (int)pid != (int)SHIM_GATE(SYS_getpid, 0))
+        return -EPERM;
+    if (resource != RLIMIT_NOFILE && resource != RLIMIT_FSIZE)
+        return SHIM_GATE(SYS_prlimit64, 0, resource, new_limit, old_limit);
+    uint64_t wanted[2];
+    if (new_limit != NULL && !shim_copy(wanted, new_limit, sizeof wanted))
+        return -EFAULT;
+    long result = SHIM_ROW(ROW_prlimit64, false, 0, resource, SHIM_PTR(new_limit ? wanted : NULL),
+                           SHIM_PTR(old_limit));
+    if (result == 0 && new_limit != NULL && resource == RLIMIT_NOFILE)
+        __atomic_store_n(&g_shim_limit,
+                         wanted[0] < RUN_DESCRIPTORS_MAX ? (uint32_t)wanted[0]
+                                                         : RUN_DESCRIPTORS_MAX,
+                         __ATOMIC_RELAXED);
+    return result;
+}
+
+long shim_kill(int pid, int number)
+{
+    int own = (int)SHIM_GATE(SYS_getpid, 0);
+    /* The group holds the host process too; what the program means by it is itself. */
+    if (pid == 0 || pid == own)
+        return SHIM_GATE(SYS_kill, own, number);
+    return SHIM_ROW(ROW_kill, false, SHIM_ARG(pid), SHIM_ARG(number));
+}
+
+long shim_tgkill(int tgid, int tid, int number)
+{
+    int own = (int)SHIM_GATE(SYS_getpid, 0);
+    if (tgid == -1 || tgid == own)
+        return SHIM_GATE(SYS_tgkill, own, tid, number);
+    return -EPERM;
+}
+
+/* Scheduling of this process and its calling thread; the kernel takes 0 for that. */
+long shim_sched(long number, const uint64_t *a)
+{
+    uint64_t own = (uint64_t)SHIM_GATE(SYS_gettid, 0);
+    uint64_t who = number == SYS_setpriority ? a[1] : a[0];
+    if ((number == SYS_setpriority && a[0] != PRIO_PROCESS) ||
+        (who != 0 && who != own && (int)who != (int)SHIM_GATE(SYS_getpid, 0)))
+        return -EPERM;
+    if (number == SYS_setpriority)
+        return SHIM_GATE(number, PRIO_PROCESS, 0, a[2]);
+    return SHIM_GATE(number, 0, a[1], a[2]);
+}

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim_trap.c -- where every system call of the program ends up, and which function answers it.
+ *
+ * Enclave side. shim_call() is entered from the SIGSYS handler (anything the filter traps) and
+ * from the wrappers of shim_wrap.c. It maps old calls to the rows that stand for them.
+ */
+#include "shim.h"
+
+#include <fcntl.h>
+#include <linux/wait.h>
+#include <sys/uio.h>
+
+/*
+ * The one instruction that the filter lets gated calls through from. seccomp sees the address
+ * behind it: shim_gate_after.
+ */
+__asm__(".text\n"
+        ".globl shim_gate\n.hidden shim_gate\n.type shim_gate, @function\n"
+        ".globl shim_gate_after\n.hidden shim_gate_after\n"
+        "shim_gate:\n"
+        "    endbr64\n"
+        "    mov %rdi, %rax\n"
+        "    mov %rsi, %rdi\n"
+        "    mov %rdx, %rsi\n"
+        "    mov %rcx, %rdx\n"
+        "    mov %r8, %r10\n"
+        "    mov %r9, %r8\n"
+        "    mov 8(%rsp), %r9\n"
+        "    syscall\n"
+        "shim_gate_after:\n"
+        "    ret\n"
+        ".size shim_gate, . - shim_gate\n");
+
+#define INT(i) ((int)a[i])
+#define UINT(i) ((uint32_t)a[i])
+#define POINTER(i) ((void *)(uintptr_t)a[i])
+#define PLAIN(call)  \
+    case SYS_##call: \
+        return shim_row(ROW_##call, a, false)
+#define RESTARTS(call) \
+    case SYS_##call:   \
+        return shim_row(ROW_##call, a, true)
+
+static uint32_t g_said[512];
+
+static long refused(long number)
+{
+    switch (number) {
+#define SHIM_NATIVE(call, why)
+#define SHIM_GATED(call, why)
+#define SHIM_EMULATED(call, why)
+#define SHIM_REFUSED(call, error, why) \
+    case SYS_##call:                   \
+        return -error;
+#include "syscall_local.h"
+    default:
+        break;
+    }
+    /* Not known: said once for each. The number stands for the name, which the host's log has. */
+    if (number >= 0 && number < (long)(sizeof g_said / sizeof g_said[0])) {
+        char digits[4] = {(char)('0' + number / 100 % 10), (char)('0' + number / 10 % 10),
+                          (char)('0' + number % 10), '\0'};
+        shim_say_once(&g_said[number], "hotcalls: system call % is not supported (ENOSYS)\n",
+                      digits);
+    }
+    return -ENOSYS;
+}
+
+/* Results that are descriptors: what they mean is noted. */
+static long opened(long fd, enum shim_kind kind, int nonblocking)
+{
+    if (fd >= 0)
+        shim_fd_new(fd, kind, nonblocking);
+    return fd;
+}
+
+static long descriptors(long number, const uint64_t *a)
+{
+    long result;
+    int pair[2];
+    switch (number) {
+    case SYS_socket:
+        result = shim_row(ROW_socket, a, false);
+        return opened(result, (a[1] & 0xf) == 1u ? SHIM_STREAM : SHIM_DATAGRAM,
+                      (a[1] & O_NONBLOCK) != 0 ? 2 : 1);
+    case SYS_socketpair:
+        result = SHIM_ROW(ROW_socketpair, false, a[0], a[1], a[2], SHIM_PTR(pair));
+        break;
+    case SYS_pipe:
+    case SYS_pipe2:
+        result = SHIM_ROW(ROW_pipe2, false, SHIM_PTR(pair), number == SYS_pipe ? 0 : a[1]);
+        break;
+    case SYS_eventfd:
+    case SYS_eventfd2:
+        return opened(SHIM_ROW(ROW_eventfd2, false, a[0], number == SYS_eventfd ? 0 : a[1]),
+                      SHIM_OTHER, 0);
+    case SYS_timerfd_create:
+        return opened(shim_row(ROW_timerfd_create, a, false), SHIM_OTHER, 0);
+    case SYS_inotify_init:
+    case SYS_inotify_init1:
+        return opened(SHIM_ROW(ROW_inotify_init1, false, number == SYS_inotify_init ? 0 : a[0]),
+                      SHIM_OTHER, 0);
+    case SYS_memfd_create:
+        return opened(shim_row(ROW_memfd_create, a, false), SHIM_REGULAR, 1);
+    case SYS_epoll_create:
+        if (INT(0) <= 0)
+            return -EINVAL;
+        return opened(SHIM_ROW(ROW_epoll_create1, false, 0), SHIM_EPOLL, 1);
+    case SYS_epoll_create1:
+        return opened(shim_row(ROW_epoll_create1, a, false), SHIM_EPOLL, 1);
+    default: /* signalfd, signalfd4: would need the program's signals, which are this side's */
+        return -ENOSYS;
+    }
+    if (result != 0)
+        return result;
+    for (int i = 0; i < 2; i++)
+        shim_fd_new(pair[i], number == SYS_socketpair ? SHIM_STREAM : SHIM_OTHER, 0);
+    int *to = POINTER(number == SYS_socketpair ? 3 : 0);
+    return shim_copy(to, pair, sizeof pair) ? 0 : -EFAULT;
+}
+
+static long names(long number, const uint64_t *a)
+{
+    const uint64_t here = (uint64_t)(int64_t)AT_FDCWD;
+    switch (number) {
+    case SYS_open:
+        return shim_open(AT_FDCWD, POINTER(0), INT(1), UINT(2));
+    case SYS_creat:
+        return shim_open(AT_FDCWD, POINTER(0), O_CREAT | O_WRONLY | O_TRUNC, UINT(1));
+    case SYS_openat:
+        return shim_open(INT(0), POINTER(1), INT(2), UINT(3));
+    case SYS_openat2: {
+        uint64_t how[3];
+        if (a[3] < sizeof how)
+            return -EINVAL;
+        if (!shim_copy(how, POINTER(2), sizeof how))
+            return -EFAULT;
+        /* Callers fall back to openat. */
+        return how[2] != 0 ? -ENOSYS : shim_open(INT(0), POINTER(1), (int)how[0], (uint32_t)how[1]);
+    }
+    case SYS_stat:
+        return SHIM_ROW(ROW_newfstatat, false, here, a[0], a[1], 0);
+    case SYS_lstat:
+        return SHIM_ROW(ROW_newfstatat, false, here, a[0], a[1], AT_SYMLINK_NOFOLLOW);
+    case SYS_access:
+        return SHIM_ROW(ROW_faccessat2, false, here, a[0], a[1], 0);
+    case SYS_faccessat:
+        return SHIM_ROW(ROW_faccessat2, false, a[0], a[1], a[2], 0);
+    case SYS_readlink:
+        return SHIM_ROW(ROW_readlinkat, false, here, a[0], a[1], a[2]);
+    case SYS_mkdir:
+        return SHIM_ROW(ROW_mkdirat, false, here, a[0], a[1]);
+    case SYS_rmdir:
+        return SHIM_ROW(ROW_unlinkat, false, here, a[0], AT_REMOVEDIR);
+    case SYS_unlink:
+        return SHIM_ROW(ROW_unlinkat, false, here, a[0], 0);
+    case SYS_rename:
+        return SHIM_ROW(ROW_renameat2, false, here, a[0], here, a[1], 0);
+    case SYS_renameat:
+        return SHIM_ROW(ROW_renameat2, false, a[0], a[1], a[2], a[3], 0);
+    case SYS_link:
+        return SHIM_ROW(ROW_linkat, false, here, a[0], here, a[1], 0);
+    case SYS_symlink:
+        return SHIM_ROW(ROW_symlinkat, false, a[0], here, a[1]);
+    case SYS_chmod:
+        return SHIM_ROW(ROW_fchmodat, false, here, a[0], a[1]);
+    case SYS_chown:
+        return SHIM_ROW(ROW_fchownat, false, here, a[0], a[1], a[2], 0);
+    case SYS_lchown:
+        return SHIM_ROW(ROW_fchownat, false, here, a[0], a[1], a[2], AT_SYMLINK_NOFOLLOW);
+    case SYS_mknod:
+        return SHIM_ROW(ROW_mknodat, false, here, a[0], a[1], a[2]);
+        PLAIN(newfstatat);
+        PLAIN(statx);
+        PLAIN(faccessat2);
+        PLAIN(readlinkat);
+        PLAIN(statfs);
+        PLAIN(getcwd);
+        PLAIN(chdir);
+        PLAIN(chroot);
+        PLAIN(mkdirat);
+        PLAIN(mknodat);
+        PLAIN(unlinkat);
+        PLAIN(renameat2);
+        PLAIN(linkat);
+        PLAIN(symlinkat);
+        PLAIN(fchmodat);
+        PLAIN(fchownat);
+        PLAIN(utimensat);
+        PLAIN(truncate);
+        PLAIN(getxattr);
+        PLAIN(lgetxattr);
+        PLAIN(fgetxattr);
+        PLAIN(listxattr);
+        PLAIN(llistxattr);
+        PLAIN(flistxattr);
+        PLAIN(inotify_add_watch);
+    case SYS_utime:
+    case SYS_utimes:
+    case SYS_futimesat:
+        return shim_utimes(number, a);
+    default:
+        return refused(number);
+    }
+}
+
+static long process(long number, const uint64_t *a)
+{
+    switch (number) {
+    case SYS_rt_sigaction:
+        return shim_sigaction(INT(0), POINTER(1), POINTER(2), a[3]);
+    case SYS_rt_sigprocmask:
+        return shim_sigprocmask(INT(0), POINTER(1), POINTER(2), a[3]);
+    case SYS_rt_sigsuspend:
+        return shim_sigsuspend(POINTER(0), a[1]);
+    case SYS_pause:
+        return shim_sigsuspend(NULL, 8);
+    case SYS_rt_sigtimedwait:
+        return shim_sigtimedwait(a);
+    case SYS_mmap:
+        return shim_mmap(a);
+    case SYS_exit:
+        return shim_thread_exit(INT(0));
+    case SYS_clone:
+    case SYS_fork:
+    case SYS_vfork:
+        return shim_clone(a);
+    case SYS_kill:
+        return shim_kill(INT(0), INT(1));
+    case SYS_tkill:
+        return shim_tgkill(-1, INT(0), INT(1));
+    case SYS_tgkill:
+        return shim_tgkill(INT(0), INT(1), INT(2));
+    case SYS_rt_sigqueueinfo:
+    case SYS_rt_tgsigqueueinfo:
+        return -EPERM;
+    case SYS_prctl:
+        return shim_prctl(a);
+    case SYS_prlimit64:
+        return shim_prlimit(a[0], a[1], POINTER(2), POINTER(3));
+    case SYS_getrlimit:
+        return shim_prlimit(0, a[0], NULL, POINTER(1));
+    case SYS_setrlimit:
+        return shim_prlimit(0, a[0], POINTER(1), NULL);
+    case SYS_setuid:
+        return shim_setid(ROW_setuid, a);
+    case SYS_setgid:
+        return shim_setid(ROW_setgid, a);
+    case SYS_setreuid:
+        return shim_setid(ROW_setreuid, a);
+    case SYS_setregid:
+        return shim_setid(ROW_setregid, a);
+    case SYS_setresuid:
+        return shim_setid(ROW_setresuid, a);
+    case SYS_setresgid:
+        return shim_setid(ROW_setresgid, a);
+    case SYS_setgroups:
+        return shim_setid(ROW_setgroups, a);
+    case SYS_capset: {
+        long result = shim_row(ROW_capset, a, false);
+        return result != 0 ? result : SHIM_GATE(SYS_capset, a[0], a[1]);
+    }
+    case SYS_setsid: {
+        long result = shim_row(ROW_setsid, a, false);
+        return result < 0 ? result : SHIM_GATE(SYS_setsid, 0);
+    }
+    case SYS_getpgrp:
+        return SHIM_ROW(ROW_getpgid, false, 0);
+        PLAIN(getpgid);
+        PLAIN(getsid);
+        PLAIN(setpgid);
+        PLAIN(getppid);
+        PLAIN(umask);
+    case SYS_sched_setaffinity:
+    case SYS_sched_setscheduler:
+    case SYS_sched_setparam:
+    case SYS_setpriority:
+        return shim_sched(number, a);
+    case SYS_personality:
+        return a[0] == 0xffffffffu ? 0 : -EPERM;
+    case SYS_wait4:
+    case SYS_waitid:
+        return -ECHILD;
+    default:
+        return names(number, a);
+    }
+}
+
+long shim_call(long number, const uint64_t *a)
+{
+    switch (number) {
+    case SYS_read:
+        return shim_read(ROW_read, INT(0), POINTER(1), a[2], -1, 0);
+    case SYS_write:
+        return shim_write(ROW_write, INT(0), POINTER(1), a[2], -1, 0);
+    case SYS_recvfrom:
+        return shim_recvfrom(a);
+    case SYS_sendto:
+        return shim_sendto(a);
+    case SYS_sendmsg:
+        return shim_sendmsg(INT(0), POINTER(1), INT(2));
+    case SYS_recvmsg:
+        return shim_recvmsg(INT(0), POINTER(1), INT(2));
+    case SYS_recvmmsg:
+        return shim_recvmmsg(a);
+    case SYS_sendmmsg:
+        return shim_sendmmsg(a);
+    case SYS_epoll_wait:
+        return shim_epoll_wait(INT(0), POINTER(1), INT(2), INT(3), NULL);
+    case SYS_epoll_pwait:
+        return shim_epoll_wait(INT(0), POINTER(1), INT(2), INT(3), POINTER(4));
+    case SYS_epoll_pwait2: {
+        int64_t time[2];
+        if (a[3] == 0)
+            return shim_epoll_wait(INT(0), POINTER(1), INT(2), -1, POINTER(4));
+        if (!shim_copy(time, POINTER(3), sizeof time))
+            return -EFAULT;
+        if (time[0] < 0 || time[1] < 0 || time[1] > 999999999)
+            return -EINVAL;
+        int64_t ms = time[0] > 2000000 ? INT32_MAX : time[0] * 1000 + (time[1] + 999999) / 1000000;
+        return shim_epoll_wait(INT(0), POINTER(1), INT(2), (int)ms, POINTER(4));
+    }
+    case SYS_epoll_ctl:
+        return shim_epoll_ctl(INT(0), INT(1), INT(2), POINTER(3));
+    case SYS_poll: {
+        int64_t time[2] = {INT(2) / 1000, (int64_t)(INT(2) % 1000) * 1000000};
+        return shim_poll(POINTER(0), UINT(1), INT(2) < 0 ? NULL : time, NULL);
+    }
+    case SYS_ppoll:
+        return shim_poll(POINTER(0), UINT(1), POINTER(2), POINTER(3));
+    case SYS_select: {
+        int64_t time[2];
+        if (a[4] == 0)
+            return shim_select(a, NULL, NULL);
+        if (!shim_copy(time, POINTER(4), sizeof time))
+            return -EFAULT;
+        if (time[0] < 0 || time[1] < 0)
+            return -EINVAL;
+        time[0] += time[1] / 1000000;
+        time[1] = time[1] % 1000000 * 1000;
+        return shim_select(a, time, NULL);
+    }
+    case SYS_pselect6: {
+        uint64_t set[2] = {0, 0};
+        if (a[5] != 0 && !shim_copy(set, POINTER(5), sizeof set))
+            return -EFAULT;
+        return shim_select(a, POINTER(4), (const uint64_t *)(uintptr_t)set[0]);
+    }
+    case SYS_accept:
+        return shim_accept(INT(0), POINTER(1), POINTER(2), 0);
+    case SYS_accept4:
+        return shim_accept(INT(0), POINTER(1), POINTER(2), INT(3));
+    case SYS_close:
+        return shim_close(INT(0));
+    case SYS_close_range:
+        return shim_close_range(UINT(0), UINT(1), UINT(2));
+    case SYS_fcntl:
+        return shim_fcntl(INT(0), INT(1), a[2]);
+    case SYS_ioctl:
+        return shim_ioctl(INT(0), UINT(1), a[2]);
+    case SYS_readv:
+        return shim_readv(ROW_read, INT(0), POINTER(1), a[2], -1, 0);
+    case SYS_writev:
+        return shim_writev(ROW_write, INT(0), POINTER(1), a[2], -1, 0);
+    case SYS_pread64:
+        return shim_read(ROW_pread64, INT(0), POINTER(1), a[2], (int64_t)a[3], 0);
+    case SYS_pwrite64:
+        return shim_write(ROW_pwrite64, INT(0), POINTER(1), a[2], (int64_t)a[3], 0);
+    case SYS_preadv:
+        return shim_readv(ROW_preadv2, INT(0), POINTER(1), a[2], (int64_t)a[3], 0);
+    case SYS_pwritev:
+        return shim_writev(ROW_pwritev2, INT(0), POINTER(1), a[2], (int64_t)a[3], 0);
+    case SYS_preadv2:
+        return shim_readv(ROW_preadv2, INT(0), POINTER(1), a[2], (int64_t)a[3], INT(5));
+    case SYS_pwritev2:
+        return shim_writev(ROW_pwritev2, INT(0), POINTER(1), a[2], (int64_t)a[3], INT(5));
+    case SYS_setsockopt:
+        return SHIM_ROW(ROW_setsockopt, false, a[0], a[1], a[2], a[3], UINT(4));
+    case SYS_getsockopt:
+        return shim_getsockopt(a);
+    case SYS_getsockname:
+        return shim_name_of(ROW_getsockname, INT(0), POINTER(1), POINTER(2));
+    case SYS_getpeername:
+        return shim_name_of(ROW_getpeername, INT(0), POINTER(1), POINTER(2));
+    case SYS_dup:
+        return shim_dup(INT(0));
+    case SYS_dup2:
+        if (INT(0) == INT(1)) {
+            long flags = SHIM_ROW(ROW_fcntl, false, a[0], F_GETFD, 0, 0, 0);
+            return flags < 0 ? flags : INT(1);
+        }
+        return shim_dup3(INT(0), INT(1), 0);
+    case SYS_dup3:
+        return shim_dup3(INT(0), INT(1), INT(2));
+        RESTARTS(sendfile);
+        RESTARTS(splice);
+        RESTARTS(tee);
+        RESTARTS(copy_file_range);
+        RESTARTS(flock);
+        RESTARTS(connect);
+        PLAIN(lseek);
+        PLAIN(fstat);
+        PLAIN(shutdown);
+        PLAIN(bind);
+        PLAIN(listen);
+        PLAIN(getdents64);
+        PLAIN(timerfd_settime);
+        PLAIN(timerfd_gettime);
+        PLAIN(inotify_rm_watch);
+        PLAIN(fsync);
+        PLAIN(fdatasync);
+        PLAIN(sync_file_range);
+        PLAIN(ftruncate);
+        PLAIN(fallocate);
+        PLAIN(fadvise64);
+        PLAIN(readahead);
+        PLAIN(fchmod);
+        PLAIN(fchown);
+        PLAIN(fstatfs);
+        PLAIN(fchdir);
+        PLAIN(sync);
+        PLAIN(syncfs);
+    case SYS_socket:
+    case SYS_socketpair:
+    case SYS_pipe:
+    case SYS_pipe2:
+    case SYS_eventfd:
+    case SYS_eventfd2:
+    case SYS_timerfd_create:
+    case SYS_signalfd:
+    case SYS_signalfd4:
+    case SYS_inotify_init:
+    case SYS_inotify_init1:
+    case SYS_memfd_create:
+    case SYS_epoll_create:
+    case SYS_epoll_create1:
+        return descriptors(number, a);
+    default:
+        return process(number, a);
+    }
+}
