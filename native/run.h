@@ -26,7 +26,14 @@ struct run_call {
     const struct row *row;
     uint64_t a[ROW_PARAMETERS_MAX];
     size_t sizes[ROW_PARAMETERS_MAX];
+    size_t progress;  /* bytes that an earlier try has written */
+    bool trying;      /* do not block: RUN_WOULD_BLOCK, or RUN_MUST_BLOCK if it cannot be tried */
+    bool nonblocking; /* the descriptor does not block, says the program: it can be called at once */
 };
+
+/* Outside the range of errnos and results. */
+#define RUN_WOULD_BLOCK (-65536L)
+#define RUN_MUST_BLOCK (-65537L)
 
 /* ---- run_table.c ---------------------------------------------------------------------------- */
 
@@ -55,18 +62,27 @@ long run_socket(struct run_call *call);
 long run_wait(struct run_call *call);
 long run_path(struct run_call *call);
 long run_identity(struct run_call *call);
+
+/* run_stream.c: must this call be kept from blocking by a flag of its own? */
+bool run_tries(const struct run_call *call, int flags);
+/* A write that was tried: what a blocking one would have gone on with is noted. */
+long run_tried_write(struct run_call *call, long result, size_t size, bool tries);
+long run_stream(struct run_call *call);
+/* sendto; the indices of the buffer, its size and the flags in the arguments. */
+long run_stream_send(struct run_call *call, long arguments[6], int buffer, int size, int flags);
 void run_path_init(const char *program);
 /* What must never be reached under another name: the file behind one of our descriptors. */
 void run_path_forbid(int fd);
 
-/* ---- run_serve.c ---------------------------------------------------------------------------- */
+/* ---- run_job.c, run_serve.c, run_companion.c ------------------------------------------------ */
 
-/* Is the program's signal waiting for the call that this thread runs? */
-bool run_interrupted(void);
-enum hc_status run_bridge(struct hc_frame *frame);
 void run_serve_init(struct hc_end *end, struct run_shared *u_shared);
 void *run_watcher_main(void *argument);
+void *run_leader_main(void *argument);
+void *run_steward_main(void *argument);
 uint32_t *run_interrupt_flag(void);
+/* Do companions follow their callers from core to core? */
+extern bool g_run_pinned;
 
 /* ---- run_spawn.c, run_main.c ------------------------------------------------------------------ */
 

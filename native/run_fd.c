@@ -160,6 +160,8 @@ long run_fcntl(struct run_call *call)
     case F_OFD_SETLKW:
         if (call->sizes[3] != sizeof(struct flock))
             return -EFAULT;
+        if (call->trying && (command == F_SETLKW || command == F_OFD_SETLKW))
+            return RUN_MUST_BLOCK;
         /* The kernel copies it once, and back. */
         arguments[2] = (long)(uintptr_t)u_data;
         return run_interruptible(SYS_fcntl, arguments);

@@ -34,7 +34,6 @@ uint32_t g_run_top;
 uint64_t g_run_limit[2];
 
 static struct endpoint g_endpoint;
-static struct hc_function g_functions[ROW_COUNT];
 
 void run_fail(int status, const char *format, ...)
 {
@@ -171,35 +170,32 @@ static bool peer_lost(void *context)
     return false;
 }
 
-static void never_freed(struct endpoint *endpoint)
+/* Our side of the channel; its threads are our own (run_serve.c), not those of endpoint.c. */
+static void start_serving(uint8_t *u_base, const struct hc_geometry *geometry)
 {
-    (void)endpoint;
-}
-
-static void start_serving(const struct run_options *options, uint8_t *u_base,
-                          const struct hc_geometry *geometry)
-{
-    static struct hc_interface interface;
-    for (uint32_t i = 0; i < ROW_COUNT; i++) {
-        g_functions[i].name = run_row(i)->name;
-        g_functions[i].bridge = run_bridge;
-    }
-    interface.abi = HC_ABI;
-    interface.layout = HC_LAYOUT;
-    interface.ocall_count = ROW_COUNT;
-    interface.ocalls = g_functions;
-    interface.name = "syscalls";
+    static const struct hc_interface interface = {.abi = HC_ABI, .layout = HC_LAYOUT};
     const struct endpoint_options wishes = {
         .side = HC_HOST,
         .interface = &interface,
-        .responders = options->mode == HC_MODE_HOT ? 1 : 0,
         .mode = HC_MODE_HOT,
         .peer_lost = peer_lost,
     };
     if (endpoint_init(&g_endpoint, u_base, geometry, &wishes) != HC_OK)
         run_fail(4, "no memory for the host process");
-    g_endpoint.on_free = never_freed;
-    run_serve_init(&g_endpoint.end, (struct run_shared *)(void *)(u_base + geometry->shared_at));
+    run_serve_init(&g_endpoint.end,
+                   (struct run_shared *)(void *)(u_base + geometry->shared_at));
+}
+
+static void start_threads(enum hc_mode mode)
+{
+    static pthread_t threads[3];
+    int error = endpoint_thread(&threads[0], run_watcher_main, NULL);
+    if (error == 0)
+        error = endpoint_thread(&threads[1], run_steward_main, NULL);
+    if (error == 0 && mode == HC_MODE_HOT && g_endpoint.end.bounds.spinning)
+        error = endpoint_thread(&threads[2], run_leader_main, NULL);
+    if (error != 0)
+        run_fail(4, "threads: %s", strerror(error));
 }
 
 /* What the terminal or the user sends to us and not to the whole group is meant for the program. */
@@ -271,7 +267,8 @@ int main(int argc, char **argv)
     run_policy_log_to(options.log_fd, options.learn);
     run_path_init(options.program);
     uint8_t *u_base = make_channel(&options, &geometry, &channel_fd);
-    start_serving(&options, u_base, &geometry);
+    start_serving(u_base, &geometry);
+    g_run_pinned = options.pinned;
     run_fd_init();
     block_signals(&set);
 
@@ -284,9 +281,6 @@ int main(int argc, char **argv)
         limit.rlim_cur = g_run_limit[0];
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
-    pthread_t watcher;
-    if (endpoint_start(&g_endpoint) != HC_OK ||
-        endpoint_thread(&watcher, run_watcher_main, NULL) != 0)
-        run_fail(4, "threads: %s", strerror(errno));
+    start_threads(options.mode);
     outlive(&set);
 }

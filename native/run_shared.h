@@ -41,6 +41,10 @@ struct row {
     struct row_parameter parameters[ROW_PARAMETERS_MAX];
 };
 
+/* In `present`: the descriptor is known not to block, so that nobody has to find out. A lie costs
+ * the program, whose calls then wait for each other. */
+#define RUN_NONBLOCKING (UINT64_C(1) << 32)
+
 #define ROW_STRING_HEADER 8u
 /* A path, or the name of an extended attribute, with its terminator. */
 #define ROW_STRING_MAX 4096u

@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "run.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -72,6 +73,13 @@ static long named(struct run_call *call)
                          accepting ? (long)call->a[3] : 0,
                          0,
                          0};
+    if (accepting && call->trying && !call->nonblocking) {
+        /* There is no flag for it. Another thread may be faster: then this one waits all the same,
+         * and the program's other calls go by their companions. */
+        struct pollfd ready = {(int)call->a[0], POLLIN, 0};
+        if (poll(&ready, 1, 0) == 0)
+            return RUN_WOULD_BLOCK;
+    }
     long result = run_interruptible(call->row->number, arguments);
     if (result < 0)
         return result;
@@ -101,16 +109,18 @@ static long to_address(struct run_call *call)
         if (error != 0)
             return error;
     }
+    if (call->id == ROW_connect && call->trying && !call->nonblocking)
+        return RUN_MUST_BLOCK;
     if (sending) {
         arguments[1] = (long)call->a[1];
         arguments[2] = (long)call->a[2];
         arguments[3] = (long)call->a[3];
         arguments[4] = address.size != 0 ? (long)(uintptr_t)&address.storage : 0;
         arguments[5] = (long)address.size;
-    } else {
-        arguments[1] = (long)(uintptr_t)&address.storage;
-        arguments[2] = (long)address.size;
+        return run_stream_send(call, arguments, 1, 2, 3);
     }
+    arguments[1] = (long)(uintptr_t)&address.storage;
+    arguments[2] = (long)address.size;
     return run_interruptible(call->row->number, arguments);
 }
 

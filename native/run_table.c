@@ -58,6 +58,7 @@ enum hc_status run_unpack(struct hc_frame *frame, struct run_call *call, int *er
         return status;
     call->id = frame->id;
     call->row = row;
+    call->nonblocking = (ms.words[0] & RUN_NONBLOCKING) != 0;
     *error = 0;
     memset(call->sizes, 0, sizeof call->sizes);
     for (uint32_t i = 0; i < row->parameter_count; i++)
@@ -163,6 +164,12 @@ long run_execute(struct run_call *call)
     if (refused != 0)
         return -refused;
     switch ((enum row_id)call->id) {
+    case ROW_read:
+    case ROW_write:
+    case ROW_recvfrom:
+    case ROW_preadv2:
+    case ROW_pwritev2:
+        return run_stream(call);
     case ROW_sendto:
     case ROW_sendmsg:
     case ROW_recvmsg:
@@ -229,6 +236,19 @@ long run_execute(struct run_call *call)
     case ROW_kill:
     case ROW_prlimit64:
         return run_identity(call);
+    case ROW_sendfile:
+    case ROW_splice:
+    case ROW_tee:
+    case ROW_copy_file_range:
+        /* Quick on descriptors that do not block, and there is no other way to know. */
+        return call->trying && !call->nonblocking ? RUN_MUST_BLOCK : run_raw(call);
+    case ROW_flock:
+        return call->trying && (call->a[1] & 4u) == 0 /* LOCK_NB */ ? RUN_MUST_BLOCK : run_raw(call);
+    case ROW_sync:
+    case ROW_fsync:
+    case ROW_fdatasync:
+    case ROW_syncfs:
+        return call->trying ? RUN_MUST_BLOCK : run_raw(call);
     default: {
         long result = run_raw(call);
         if (call->row->returns == ROW_RETURNS_FD && result >= 0)

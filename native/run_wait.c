@@ -33,7 +33,10 @@ static long epoll_await(struct run_call *call)
     long arguments[6] = {(long)call->a[0], (long)call->a[1], count, (long)(int)call->a[3], 0, 8};
     if (count == 0)
         return -EINVAL;
-    return run_interruptible(SYS_epoll_pwait, arguments);
+    if (call->trying)
+        arguments[3] = 0;
+    long result = run_interruptible(SYS_epoll_pwait, arguments);
+    return result == 0 && call->trying && (int)call->a[3] != 0 ? RUN_WOULD_BLOCK : result;
 }
 
 #define POLLED_MAX (RUN_PIECE / sizeof(struct pollfd))
@@ -61,7 +64,8 @@ static long poll_set(struct run_call *call)
     bool timed = call->a[2] != 0;
     if (timed)
         hc_copy_in(&timeout, (const void *)(uintptr_t)call->a[2], sizeof timeout);
-    if (strangers != 0) {
+    bool waits = !timed || timeout.tv_sec != 0 || timeout.tv_nsec != 0;
+    if (strangers != 0 || (call->trying && waits)) {
         timed = true;
         memset(&timeout, 0, sizeof timeout);
     }
@@ -77,6 +81,8 @@ static long poll_set(struct run_call *call)
     long result = run_interruptible(SYS_ppoll, arguments);
     if (result < 0)
         return result;
+    if (result == 0 && strangers == 0 && call->trying && waits)
+        return RUN_WOULD_BLOCK;
     struct pollfd *u_set = (struct pollfd *)(uintptr_t)call->a[0];
     for (size_t i = 0; i < count; i++) {
         int16_t told = g_polled[i].revents;
@@ -109,13 +115,21 @@ static long select_set(struct run_call *call)
                 return -EBADF;
         arguments[1u + set] = (long)(uintptr_t)g_sets[set];
     }
+    bool waits = true;
     if (call->a[5] != 0) {
         hc_copy_in(&timeout, (const void *)(uintptr_t)call->a[5], sizeof timeout);
+        arguments[4] = (long)(uintptr_t)&timeout;
+        waits = timeout.tv_sec != 0 || timeout.tv_nsec != 0;
+    }
+    if (call->trying && waits) {
+        memset(&timeout, 0, sizeof timeout);
         arguments[4] = (long)(uintptr_t)&timeout;
     }
     long result = run_interruptible(SYS_pselect6, arguments);
     if (result < 0)
         return result;
+    if (result == 0 && call->trying && waits)
+        return RUN_WOULD_BLOCK;
     for (uint32_t set = 0; set < 3u; set++)
         if (call->a[2u + set] != 0)
             hc_copy_out((void *)(uintptr_t)call->a[2u + set], g_sets[set], call->sizes[2u + set]);

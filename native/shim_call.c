@@ -68,8 +68,13 @@ static void set_bounds(struct hc_bounds *bounds, uint64_t us, bool spinning)
     bounds->yield = 20u * us;
     bounds->yield_crowded = us;
     bounds->idle = bounds->steal = 0;
-    bounds->burst_gap = 1000u * us;
-    bounds->burst = 16;
+    /*
+     * Calls that find the leader asleep and follow each other within 100 us, 24 in a row, wake it:
+     * some six requests of a server without a pause. At 2,000 requests a second that happens
+     * once in some thousand.
+     */
+    bounds->burst_gap = 100u * us;
+    bounds->burst = 24;
     bounds->head_start = 1;
     bounds->nap = (uint32_t)us;
     bounds->cycles_per_us = us;
@@ -217,6 +222,12 @@ static long plan(const struct row *row, const uint64_t *a, struct layout *layout
             return -E2BIG;
         layout->sizes[i] = size;
         layout->total = hc_message_add(layout->total, size);
+    }
+    /* The first descriptor of a row is the one that may block. */
+    if (row->parameter_count != 0 && row->parameters[0].kind == ROW_FD) {
+        const struct shim_fd *state = shim_fd((int)a[0]);
+        if (state != NULL && state->nonblocking == 2 && !state->shared)
+            present |= RUN_NONBLOCKING;
     }
     ms->words[0] = present;
     return layout->total > RUN_WINDOW - 256u ? -E2BIG : 0;

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run_companion.c -- threads that block: one per slot, on the core where the slot's caller sleeps.
+ *
+ * Host side. A companion makes the switch calls of its slot, and takes over what the leader would
+ * have to wait for. Being where its caller is, it is woken by the event that it waits for, and
+ * wakes its caller, without another core being involved.
+ */
+#define _GNU_SOURCE
+#include "run_serve.h"
+
+#include <sched.h>
+#include <sys/prctl.h>
+
+static struct companion {
+    uint32_t started; /* atomic: 0 no, 1 being started, 2 yes */
+    uint32_t handed;  /* atomic: the job of this slot is ours, with the claim of its lane */
+    pthread_t thread;
+} g_companions[HC_SLOTS_MAX];
+
+bool g_run_pinned = true;
+
+static struct hc_slot_control *control_of(uint32_t slot)
+{
+    return hc_u_slot(g_run_end->u_base, &g_run_end->geometry, slot);
+}
+
+/* Goes where the caller says that it runs. A lie costs the liar time. */
+static void follow(uint32_t cpu, uint32_t *bound_to)
+{
+    cpu_set_t set;
+    if (!g_run_pinned || cpu == *bound_to || cpu == 0 || cpu > CPU_SETSIZE)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET(cpu - 1u, &set);
+    (void)sched_setaffinity(0, sizeof set, &set);
+    *bound_to = cpu;
+}
+
+static void serve(uint32_t slot)
+{
+    struct hc_lane_in *lane = &g_run_end->slots[slot].in[HC_LANE_FORWARD];
+    struct run_job *job = &g_run_jobs[slot];
+    for (uint64_t round = 0; round <= lane->mask; round++) {
+        if (!hc_peek(lane, true) || !hc_claim(lane))
+            return;
+        enum hc_taken taken = hc_take(lane, true, &job->taking);
+        if (HC_UNLIKELY(taken == HC_BROKEN))
+            hc_break(g_run_end, HC_ERR_POISONED, "a cell holds a word that is not of its lane");
+        if (taken == HC_TOOK) {
+            (void)run_job_start(job, slot, lane, false);
+            g_run_end->u_board->switched++;
+        }
+        hc_unclaim(lane);
+    }
+}
+
+static void *companion_main(void *argument)
+{
+    uint32_t slot = (uint32_t)(uintptr_t)argument;
+    struct companion *self = &g_companions[slot];
+    uint32_t *u_bell = &control_of(slot)->owner_bell;
+    uint32_t bound_to = 0;
+    (void)prctl(PR_SET_NAME, "hc-companion");
+    run_worker_init();
+    for (;;) {
+        /* SYNC: acquire pairs with hc_ring_companion, bell; the post is visible behind it. */
+        uint32_t rung = __atomic_load_n(u_bell, __ATOMIC_ACQUIRE);
+        follow(hc_untrusted_u32(&control_of(slot)->owner_cpu), &bound_to);
+        /* SYNC: acquire pairs with run_companion_hand, handed; publishes the job. */
+        if (__atomic_exchange_n(&self->handed, 0u, __ATOMIC_ACQUIRE) != 0) {
+            run_job_block(&g_run_jobs[slot]);
+            hc_unclaim(&g_run_end->slots[slot].in[HC_LANE_FORWARD]);
+        }
+        serve(slot);
+        if (__atomic_load_n(&self->handed, __ATOMIC_ACQUIRE) == 0)
+            endpoint_sleep(NULL, u_bell, rung, 0);
+    }
+    return NULL;
+}
+
+static bool start(uint32_t slot)
+{
+    struct companion *companion = &g_companions[slot];
+    uint32_t no = 0;
+    if (__atomic_load_n(&companion->started, __ATOMIC_ACQUIRE) == 2u)
+        return true;
+    if (!__atomic_compare_exchange_n(&companion->started, &no, 1u, false, __ATOMIC_ACQUIRE,
+                                     __ATOMIC_RELAXED))
+        return true;
+    bool fine = endpoint_thread(&companion->thread, companion_main, (void *)(uintptr_t)slot) == 0;
+    __atomic_store_n(&companion->started, fine ? 2u : 0u, __ATOMIC_RELEASE);
+    return fine;
+}
+
+void run_companion_hand(uint32_t slot)
+{
+    uint32_t *u_bell = &control_of(slot)->owner_bell;
+    /* SYNC: release pairs with companion_main, handed; publishes the job. */
+    __atomic_store_n(&g_companions[slot].handed, 1u, __ATOMIC_RELEASE);
+    while (!start(slot))
+        (void)sched_yield(); /* no memory for a thread: until there is */
+    /* Changed, so that a companion on its way to sleep does not; the caller only ever adds. */
+    (void)__atomic_add_fetch(u_bell, 0x10000u, __ATOMIC_RELEASE);
+    endpoint_wake(NULL, u_bell, 1);
+}
+
+/* Starts the companions of slots that ring for the first time. */
+void *run_steward_main(void *argument)
+{
+    uint32_t *u_attention = &g_run_end->u_board->attention;
+    (void)argument;
+    (void)prctl(PR_SET_NAME, "hc-steward");
+    for (;;) {
+        /* SYNC: acquire pairs with hc_ring_companion, attention; the bell is set before it. */
+        uint32_t seen = __atomic_load_n(u_attention, __ATOMIC_ACQUIRE);
+        for (uint32_t i = 0; i < g_run_end->geometry.slot_count; i++)
+            if (hc_untrusted_u32(&control_of(i)->owner_bell) != 0)
+                (void)start(i);
+        endpoint_sleep(NULL, u_attention, seen, 0);
+    }
+    return NULL;
+}

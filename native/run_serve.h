@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run_serve.h -- calls in progress, and the threads that pass them on to each other.
+ *
+ * Host side; run_serve.c, run_companion.c and run_job.c only.
+ */
+#ifndef HOTCALLS_RUN_SERVE_H
+#define HOTCALLS_RUN_SERVE_H
+
+#include "run.h"
+
+/* The call of a slot. Belongs to whoever holds the claim of the slot's lane. */
+struct run_job {
+    struct hc_lane_in *lane;
+    struct hc_taking taking;
+    struct hc_frame frame;
+    struct run_call call;
+    uint64_t since; /* TSC: when it was parked */
+    uint64_t tried;
+    uint64_t started; /* when it is timed; else 0 */
+    bool parked;      /* the leader has it and tries it now and then */
+    bool must_block;  /* there is no way to try it */
+};
+
+extern struct run_job g_run_jobs[HC_SLOTS_MAX];
+extern struct hc_end *g_run_end;
+extern struct run_shared *g_u_run_shared;
+
+/* run_job.c */
+
+/*
+ * Runs the call that `job->taking` has taken, and answers it. With `try` it does not block: false
+ * means that it would, and that the job is to be continued.
+ */
+bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, bool try);
+bool run_job_try(struct run_job *job);
+void run_job_block(struct run_job *job);
+/* Makes the calling thread one that a signal of the program can interrupt. */
+void run_worker_init(void);
+
+/* run_companion.c */
+
+/* Gives a job, with the claim of its lane, to the slot's companion. */
+void run_companion_hand(uint32_t slot);
+void *run_steward_main(void *argument);
+
+#endif /* HOTCALLS_RUN_SERVE_H */
