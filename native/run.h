@@ -48,6 +48,15 @@ long run_interruptible(long number, const long arguments[6]);
 
 /* ---- run_fd.c: which descriptors are the program's --------------------------------------------- */
 
+enum run_fd_kind {
+    RUN_FD_NONE,   /* not the program's */
+    RUN_FD_NEW,    /* nobody has looked yet */
+    RUN_FD_STREAM, /* a socket, a pipe: blocks, and gives short counts */
+    RUN_FD_FILE,   /* does not wait for anybody */
+    RUN_FD_OTHER,  /* terminals, eventfd, timerfd, …: poll tells */
+};
+
+enum run_fd_kind run_fd_kind(int64_t fd);
 void run_fd_init(void);
 bool run_fd_owned(int64_t fd);
 void run_fd_give(int64_t fd);

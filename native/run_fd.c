@@ -15,10 +15,33 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
-/* Bytes, relaxed: a race of the program with itself decides which of its own files it gets. */
+/* /dev/null, /dev/zero, /dev/urandom: never block. */
+#define MEMORY_DEVICES 1u
+
+/* enum run_fd_kind, relaxed: a race of the program with itself decides which of its own files it gets. */
 static uint8_t g_owned[RUN_DESCRIPTORS_MAX];
+
+/* What a descriptor of the program is like, found out when it first matters. */
+enum run_fd_kind run_fd_kind(int64_t fd)
+{
+    struct stat status;
+    uint8_t kind = __atomic_load_n(&g_owned[(uint64_t)fd % RUN_DESCRIPTORS_MAX], __ATOMIC_RELAXED);
+    if (kind != RUN_FD_NEW || fstat((int)fd, &status) != 0)
+        return (enum run_fd_kind)kind;
+    if (S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode))
+        kind = RUN_FD_STREAM;
+    else if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode) ||
+             (S_ISCHR(status.st_mode) && major(status.st_rdev) == MEMORY_DEVICES))
+        kind = RUN_FD_FILE;
+    else
+        kind = RUN_FD_OTHER;
+    __atomic_store_n(&g_owned[(uint64_t)fd % RUN_DESCRIPTORS_MAX], kind, __ATOMIC_RELAXED);
+    return (enum run_fd_kind)kind;
+}
 
 bool run_fd_owned(int64_t fd)
 {
@@ -30,7 +53,7 @@ bool run_fd_owned(int64_t fd)
 void run_fd_give(int64_t fd)
 {
     if (fd >= 0 && fd < (int64_t)g_run_top)
-        __atomic_store_n(&g_owned[fd], 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&g_owned[fd], RUN_FD_NEW, __ATOMIC_RELAXED);
 }
 
 void run_fd_take(int64_t fd)

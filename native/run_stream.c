@@ -2,14 +2,15 @@
 /*
  * run_stream.c -- reading and writing without blocking, on descriptors that would.
  *
- * Host side. The leader may not wait. Sockets have a flag for that in each call, other files have
- * RWF_NOWAIT of preadv2 and pwritev2 (Linux 4.14; pipes since 5.11); what knows neither, such as
- * a terminal, is left to the companion. A write that has to be whole is continued where a try
- * has left off.
+ * Host side. The leader may not wait. Sockets have a flag for that in each call; streams have
+ * RWF_NOWAIT of preadv2 and pwritev2 (Linux 4.14; pipes since 5.11), and are left to the companion
+ * where they do not know it. Files do not wait for anybody; of what is left poll tells. A write
+ * that has to be whole is continued where a try has left off.
  */
 #define _GNU_SOURCE
 #include "run.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -48,6 +49,16 @@ static long transfer(struct run_call *call, bool writing)
                           (size_t)call->a[2] - call->progress};
     long offset = at_offset ? (long)call->a[3] : -1;
     bool tries = call->trying && !call->nonblocking;
+    if (tries) {
+        enum run_fd_kind kind = run_fd_kind((int64_t)call->a[0]);
+        if (kind == RUN_FD_OTHER) {
+            struct pollfd ready = {(int)call->a[0], writing ? POLLOUT : POLLIN, 0};
+            if (poll(&ready, 1, 0) == 0)
+                return RUN_WOULD_BLOCK;
+        }
+        /* RWF_NOWAIT gives short counts where a file would give all: for streams only. */
+        tries = kind == RUN_FD_STREAM;
+    }
     long flags = (at_offset ? (long)(int)call->a[4] : 0) | (tries ? RWF_NOWAIT : 0);
     if (!at_offset && !tries) {
         long plain[6] = {(long)call->a[0], (long)(uintptr_t)piece.iov_base, (long)piece.iov_len,
