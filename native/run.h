@@ -26,9 +26,10 @@ struct run_call {
     const struct row *row;
     uint64_t a[ROW_PARAMETERS_MAX];
     size_t sizes[ROW_PARAMETERS_MAX];
-    size_t progress;  /* bytes that an earlier try has written */
-    bool trying;      /* do not block: RUN_WOULD_BLOCK, or RUN_MUST_BLOCK if it cannot be tried */
-    bool nonblocking; /* the descriptor does not block, says the program: it can be called at once */
+    size_t progress; /* bytes that an earlier try has written */
+    bool trying;     /* do not block: RUN_WOULD_BLOCK, or RUN_MUST_BLOCK if it cannot be tried */
+    bool
+        nonblocking; /* the descriptor does not block, says the program: it can be called at once */
 };
 
 /* Outside the range of errnos and results. */
@@ -42,8 +43,10 @@ const struct row *run_row(uint32_t id);
 HC_NODISCARD enum hc_status run_unpack(struct hc_frame *frame, struct run_call *call, int *error);
 /* Runs the call; the result as the kernel gives it, -errno. */
 long run_execute(struct run_call *call);
-/* The system call with the arguments as they are; ends with -EINTR when the program got a signal. */
+/* The system call with the arguments as they are. */
 long run_raw(const struct run_call *call);
+long run_plain(long number, const long arguments[6]);
+/* For calls that wait for somebody: ends with -EINTR when the program got a signal. */
 long run_interruptible(long number, const long arguments[6]);
 
 /* ---- run_fd.c: which descriptors are the program's --------------------------------------------- */

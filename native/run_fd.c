@@ -170,7 +170,7 @@ long run_fcntl(struct run_call *call)
     case F_ADD_SEALS:
     case F_GET_SEALS:
     case F_GETLEASE:
-        return run_interruptible(SYS_fcntl, arguments);
+        return run_plain(SYS_fcntl, arguments);
     case F_SETOWN:
         if (!owner_is_fine((int64_t)(int)argument))
             return -EPERM;

@@ -181,7 +181,9 @@ bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, 
         return true;
     if (!try)
         run_job_block(job);
-    return !try;
+    return !
+    try
+        ;
 }
 
 static uint32_t slot_of(const struct run_job *job)
@@ -210,9 +212,21 @@ bool run_job_try(struct run_job *job)
 void run_job_block(struct run_job *job)
 {
     uint32_t slot = slot_of(job);
+    long result;
+    if (HC_UNLIKELY(is_interrupted(slot, job->taking.n))) {
+        /* As the kernel does it: what there is, is told; only waiting is cut short. */
+        job->call.trying = true;
+        result = run_execute(&job->call);
+        if (result == RUN_WOULD_BLOCK)
+            result = job->call.progress != 0 ? (long)job->call.progress : -EINTR;
+        if (result != RUN_MUST_BLOCK) {
+            answer(job, HC_OK, result);
+            return;
+        }
+    }
     watch_begin(slot, job->taking.n);
     job->call.trying = false;
-    long result = run_execute(&job->call);
+    result = run_execute(&job->call);
     watch_end(slot);
     answer(job, HC_OK, result);
 }

@@ -182,8 +182,7 @@ static void start_serving(uint8_t *u_base, const struct hc_geometry *geometry)
     };
     if (endpoint_init(&g_endpoint, u_base, geometry, &wishes) != HC_OK)
         run_fail(4, "no memory for the host process");
-    run_serve_init(&g_endpoint.end,
-                   (struct run_shared *)(void *)(u_base + geometry->shared_at));
+    run_serve_init(&g_endpoint.end, (struct run_shared *)(void *)(u_base + geometry->shared_at));
 }
 
 static void start_threads(enum hc_mode mode)

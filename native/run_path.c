@@ -156,7 +156,9 @@ static enum run_path_use use_of(int flags)
 static long open_raw(int dirfd, const char *path, int flags, uint32_t mode)
 {
     long arguments[6] = {dirfd, (long)(uintptr_t)path, flags, (long)mode, 0, 0};
-    return run_interruptible(SYS_openat, arguments);
+    /* A bare handle waits for nobody. */
+    return (flags & O_PATH) != 0 ? run_plain(SYS_openat, arguments)
+                                 : run_interruptible(SYS_openat, arguments);
 }
 
 static long give(long fd)
@@ -298,6 +300,12 @@ static uint32_t targets_of(const struct run_call *call, struct target targets[2]
     case ROW_llistxattr:
         targets[0] = (struct target){-1, 0, true, RUN_PATH_READ};
         return 1;
+    case ROW_lsetxattr:
+    case ROW_lremovexattr:
+        targets[0] = (struct target){-1, 0, true, RUN_PATH_WRITE};
+        return 1;
+    case ROW_setxattr:
+    case ROW_removexattr:
     case ROW_chroot:
     case ROW_truncate:
         targets[0] = (struct target){-1, 0, false, RUN_PATH_WRITE};

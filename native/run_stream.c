@@ -61,8 +61,8 @@ static long transfer(struct run_call *call, bool writing)
     }
     long flags = (at_offset ? (long)(int)call->a[4] : 0) | (tries ? RWF_NOWAIT : 0);
     if (!at_offset && !tries) {
-        long plain[6] = {(long)call->a[0], (long)(uintptr_t)piece.iov_base, (long)piece.iov_len,
-                         0,                0,                               0};
+        long plain[6] = {
+            (long)call->a[0], (long)(uintptr_t)piece.iov_base, (long)piece.iov_len, 0, 0, 0};
         long result = run_interruptible(call->row->number, plain);
         return writing ? run_tried_write(call, result, piece.iov_len, false) : result;
     }

@@ -150,12 +150,28 @@ long run_interruptible(long number, const long arguments[6])
     return run_interruptible_asm(run_interrupt_flag(), number, arguments);
 }
 
-long run_raw(const struct run_call *call)
+long run_plain(long number, const long a[6])
+{
+    long result = syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    return result == -1 ? -errno : result;
+}
+
+static long as_it_came(const struct run_call *call, long (*make)(long, const long[6]))
 {
     long arguments[6] = {0, 0, 0, 0, 0, 0};
     for (uint32_t i = 0; i < call->row->parameter_count && i < 6u; i++)
         arguments[i] = (long)call->a[i];
-    return run_interruptible(call->row->number, arguments);
+    return make(call->row->number, arguments);
+}
+
+long run_raw(const struct run_call *call)
+{
+    return as_it_came(call, run_plain);
+}
+
+static long run_waiting(const struct run_call *call)
+{
+    return as_it_came(call, run_interruptible);
 }
 
 long run_execute(struct run_call *call)
@@ -217,6 +233,10 @@ long run_execute(struct run_call *call)
     case ROW_truncate:
     case ROW_getxattr:
     case ROW_lgetxattr:
+    case ROW_setxattr:
+    case ROW_lsetxattr:
+    case ROW_removexattr:
+    case ROW_lremovexattr:
     case ROW_listxattr:
     case ROW_llistxattr:
         return run_path(call);
@@ -241,9 +261,10 @@ long run_execute(struct run_call *call)
     case ROW_tee:
     case ROW_copy_file_range:
         /* Quick on descriptors that do not block, and there is no other way to know. */
-        return call->trying && !call->nonblocking ? RUN_MUST_BLOCK : run_raw(call);
+        return call->trying && !call->nonblocking ? RUN_MUST_BLOCK : run_waiting(call);
     case ROW_flock:
-        return call->trying && (call->a[1] & 4u) == 0 /* LOCK_NB */ ? RUN_MUST_BLOCK : run_raw(call);
+        return call->trying && (call->a[1] & 4u) == 0 /* LOCK_NB */ ? RUN_MUST_BLOCK
+                                                                    : run_waiting(call);
     case ROW_sync:
     case ROW_fsync:
     case ROW_fdatasync:

@@ -103,7 +103,7 @@ static long select_set(struct run_call *call)
     struct timespec timeout;
     if (call->sizes[4] > size)
         size = call->sizes[4];
-    if (count < 0 || size > SELECT_BYTES || (size_t)count > call->a[1] * 8u)
+    if (count < 0 || size > SELECT_BYTES || (size != 0 && (size_t)count > size * 8u))
         return -EINVAL;
     long arguments[6] = {count, 0, 0, 0, 0, 0};
     for (uint32_t set = 0; set < 3u; set++) {

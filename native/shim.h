@@ -40,6 +40,8 @@ struct iovec;
 /* ---- threads: shim_thread.c ------------------------------------------------------------------ */
 
 #define SHIM_SIGNALS 64
+/* The C library's own, for pthread_cancel. */
+#define SHIM_CANCEL 32
 
 /* The kernel's own structure, which is not the C library's. */
 struct shim_action {
@@ -72,6 +74,8 @@ struct shim_thread {
 struct shim_thread *shim_thread(void);
 /* The calling thread's port; takes a slot at the first call. NULL: every slot is in use. */
 struct hc_port *shim_port(struct shim_thread *thread);
+/* Sends a signal to the thread with this thread pointer, if it has ever made a call. */
+void shim_wake_thread(uint64_t self, int number);
 long shim_thread_exit(long status);
 long shim_clone(const uint64_t *a);
 long shim_setid(enum row_id row, const uint64_t *a);
@@ -189,6 +193,7 @@ long shim_sigsuspend(const uint64_t *set, size_t size);
 long shim_sigtimedwait(const uint64_t *a);
 /* From here to shim_leave a signal with a handler waits. */
 void shim_enter(struct shim_thread *thread);
+void shim_interrupt(struct shim_thread *thread);
 /* Delivers what waited. True: a handler ran; then `thread->restart` says whether to go on. */
 bool shim_leave(struct shim_thread *thread);
 /* The mask for the time of one call, as ppoll has it; -EINVAL or 0. */

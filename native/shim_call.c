@@ -378,6 +378,10 @@ static long call_once(struct shim_thread *thread, enum row_id id, const uint64_t
     }
     /* The word that a signal handler names to have this call interrupted. */
     __atomic_store_n(&thread->calling, run_interrupt_of(call.n), __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    /* It came before there was a call to end: what would block is not to. */
+    if (HC_UNLIKELY(thread->deferred))
+        shim_interrupt(thread);
     enum hc_status status = hc_call_run(&call, &ms, ms_size);
     __atomic_store_n(&thread->calling, 0u, __ATOMIC_RELAXED);
     if (HC_UNLIKELY(status != HC_OK)) {

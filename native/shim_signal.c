@@ -112,9 +112,16 @@ static void put_off(struct shim_thread *thread, int number, const siginfo_t *inf
 {
     thread->info = *info;
     thread->mask_before = *mask_of(context);
-    thread->restart = (g_actions[number].flags & SA_RESTART) != 0;
+    /* A cancelled thread has to come out of its call, to find that it was. */
+    thread->restart = number != SHIM_CANCEL && (g_actions[number].flags & SA_RESTART) != 0;
     *mask_of(context) = ~(SYNCHRONOUS | OPEN_ALWAYS);
     thread->deferred = true;
+    shim_interrupt(thread);
+}
+
+/* Asks the host to end the call that is out, if there is one. */
+void shim_interrupt(struct shim_thread *thread)
+{
     uint32_t calling = __atomic_load_n(&thread->calling, __ATOMIC_RELAXED);
     if (calling == 0)
         return;

@@ -15,6 +15,11 @@
 /* In the static TLS block: a trapped call may come before the thread has touched anything. */
 static __thread struct shim_thread g_thread __attribute__((tls_model("initial-exec")));
 
+/* Which thread has a slot: its thread pointer, which is its pthread_t, and its id. Relaxed. */
+static struct {
+    uint64_t self;
+    int tid;
+} g_owners[HC_SLOTS_MAX];
 static uint64_t g_slots_used[HC_SLOT_WORDS];
 static uint32_t g_said_fork;
 static uint32_t g_dumpable = 1;
@@ -35,6 +40,22 @@ static void publish_active(uint32_t slot, bool active)
         (void)__atomic_and_fetch(u_word, ~bit, __ATOMIC_RELEASE);
 }
 
+/* The first word of what %fs points to is its address. */
+static uint64_t thread_pointer(void)
+{
+    uint64_t self;
+    __asm__("mov %%fs:0, %0" : "=r"(self));
+    return self;
+}
+
+void shim_wake_thread(uint64_t self, int number)
+{
+    for (uint32_t i = 0; i < g_shim_end.geometry.slot_count; i++)
+        if (__atomic_load_n(&g_owners[i].self, __ATOMIC_RELAXED) == self)
+            (void)SHIM_GATE(SYS_tgkill, SHIM_GATE(SYS_getpid, 0),
+                            __atomic_load_n(&g_owners[i].tid, __ATOMIC_RELAXED), number);
+}
+
 static bool take_slot(struct shim_thread *thread)
 {
     uint32_t count = g_shim_end.geometry.slot_count;
@@ -49,6 +70,8 @@ static bool take_slot(struct shim_thread *thread)
         slot->port.busy = false;
         thread->slot = i;
         thread->tid = (int)SHIM_GATE(SYS_gettid, 0);
+        __atomic_store_n(&g_owners[i].tid, thread->tid, __ATOMIC_RELAXED);
+        __atomic_store_n(&g_owners[i].self, thread_pointer(), __ATOMIC_RELAXED);
         thread->port = &slot->port;
         publish_active(i, true);
         return true;
@@ -72,6 +95,7 @@ long shim_thread_exit(long status)
     if (thread->port != NULL) {
         uint32_t slot = thread->slot;
         thread->port = NULL;
+        __atomic_store_n(&g_owners[slot].self, 0u, __ATOMIC_RELAXED);
         publish_active(slot, false);
         (void)__atomic_fetch_and(&g_slots_used[slot / 64u], ~(UINT64_C(1) << (slot % 64u)),
                                  __ATOMIC_RELEASE);

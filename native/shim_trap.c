@@ -192,6 +192,12 @@ static long names(long number, const uint64_t *a)
         PLAIN(getxattr);
         PLAIN(lgetxattr);
         PLAIN(fgetxattr);
+        PLAIN(setxattr);
+        PLAIN(lsetxattr);
+        PLAIN(fsetxattr);
+        PLAIN(removexattr);
+        PLAIN(lremovexattr);
+        PLAIN(fremovexattr);
         PLAIN(listxattr);
         PLAIN(llistxattr);
         PLAIN(flistxattr);

@@ -15,6 +15,7 @@
 #undef _FORTIFY_SOURCE
 #include "shim.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -276,6 +277,21 @@ EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
 {
     return (int)finish(change_mask(how, set, old));
+}
+
+/*
+ * The C library signals a cancelled thread only where it knows it in a call of its own. Ours it
+ * does not know, so the thread is woken here as well and finds out by itself (CANCELLABLE).
+ */
+EXPORT int pthread_cancel(pthread_t thread)
+{
+    int (*next)(pthread_t) = (int (*)(pthread_t))(uintptr_t)dlsym(RTLD_NEXT, "pthread_cancel");
+    if (next == NULL)
+        return ENOSYS;
+    int result = next(thread);
+    if (result == 0 && g_u_shared != NULL)
+        shim_wake_thread((uint64_t)thread, SHIM_CANCEL);
+    return result;
 }
 
 /* ---- the same under the names that large files and fortified programs use ------------------------ */
