@@ -114,6 +114,8 @@ extern uint64_t g_run_limit[2];
 
 /* Starts the program; the channel is `fd`. -1: errno. */
 pid_t run_spawn(const struct run_options *options, int channel_fd);
+/* In the child; `pipe` stays writable. -1: errno. */
+int run_filter_install(int pipe);
 _Noreturn void run_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif /* HOTCALLS_RUN_H */

@@ -216,6 +216,12 @@ static void block_signals(sigset_t *set)
 /* Ends as the program has ended. */
 static _Noreturn void end_as(int status)
 {
+    const uint32_t *u_state = &g_endpoint.end.u_peer_board->state;
+    /* SYNC: acquire pairs with shim_start, state. */
+    if (__atomic_load_n(u_state, __ATOMIC_ACQUIRE) == HC_STATE_STARTING &&
+        !(WIFEXITED(status) && WEXITSTATUS(status) == 127))
+        run_fail(125, "the program ended before it was in its enclave: the dynamic loader could "
+                      "not load it, or not the shim");
     if (WIFSIGNALED(status)) {
         int number = WTERMSIG(status);
         sigset_t set;

@@ -3,7 +3,7 @@
  * run_spawn.c -- starts the program with the shim in front of it.
  *
  * Host side. The program is a child of this process' first thread and is killed when that ends.
- * Between exec and the shim's constructor only the dynamic loader runs.
+ * Between exec and the shim's constructor only the dynamic loader runs, under run_filter.c.
  */
 #define _GNU_SOURCE
 #include "run.h"
@@ -87,7 +87,7 @@ pid_t run_spawn(const struct run_options *options, int channel_fd)
         (void)sigaction(SIGPIPE, &action, NULL);
         (void)sigaction(SIGXFSZ, &action, NULL);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
-        if (fcntl(channel_fd, F_SETFD, 0) == 0)
+        if (fcntl(channel_fd, F_SETFD, 0) == 0 && run_filter_install(failed[1]) == 0)
             (void)execve(options->program, options->argv, environment);
         error = errno;
         (void)!write(failed[1], &error, sizeof error);
