@@ -19,6 +19,7 @@ static struct companion {
 } g_companions[HC_SLOTS_MAX];
 
 bool g_run_pinned = true;
+uint64_t g_run_handed;
 
 static struct hc_slot_control *control_of(uint32_t slot)
 {
@@ -96,6 +97,7 @@ static bool start(uint32_t slot)
 void run_companion_hand(uint32_t slot)
 {
     uint32_t *u_bell = &control_of(slot)->owner_bell;
+    (void)__atomic_add_fetch(&g_run_handed, 1u, __ATOMIC_RELAXED);
     /* SYNC: release pairs with companion_main, handed; publishes the job. */
     __atomic_store_n(&g_companions[slot].handed, 1u, __ATOMIC_RELEASE);
     while (!start(slot))

@@ -123,10 +123,16 @@ void *run_watcher_main(void *argument)
 
 /* ---- a job ------------------------------------------------------------------------------------- */
 
+uint64_t g_run_parked;
+
 static void answer(struct run_job *job, enum hc_status status, long result)
 {
     struct hc_cell *u_cell = job->taking.u_cell;
     if (status == HC_OK) {
+        struct run_count *count = &g_run_counts[job->call.id];
+        (void)__atomic_add_fetch(&count->calls, 1u, __ATOMIC_RELAXED);
+        if (result < 0)
+            (void)__atomic_add_fetch(&count->errors, 1u, __ATOMIC_RELAXED);
         struct run_ms ms;
         memset(&ms, 0, sizeof ms);
         ms.words[0] = (uint64_t)(int64_t)result;

@@ -214,7 +214,7 @@ static void block_signals(sigset_t *set)
 }
 
 /* Ends as the program has ended. */
-static _Noreturn void end_as(int status)
+static _Noreturn void end_as(int status, int stats_fd)
 {
     const uint32_t *u_state = &g_endpoint.end.u_peer_board->state;
     /* SYNC: acquire pairs with shim_start, state. */
@@ -222,6 +222,7 @@ static _Noreturn void end_as(int status)
         !(WIFEXITED(status) && WEXITSTATUS(status) == 127))
         run_fail(125, "the program ended before it was in its enclave: the dynamic loader could "
                       "not load it, or not the shim");
+    run_stats_write(stats_fd);
     if (WIFSIGNALED(status)) {
         int number = WTERMSIG(status);
         sigset_t set;
@@ -236,7 +237,7 @@ static _Noreturn void end_as(int status)
     _exit(WEXITSTATUS(status));
 }
 
-static _Noreturn void outlive(const sigset_t *set)
+static _Noreturn void outlive(const sigset_t *set, int stats_fd)
 {
     for (;;) {
         siginfo_t info;
@@ -244,7 +245,7 @@ static _Noreturn void outlive(const sigset_t *set)
         int number = sigwaitinfo(set, &info);
         if (number == SIGCHLD) {
             if (waitpid(g_run_program, &status, WNOHANG) == g_run_program)
-                end_as(status);
+                end_as(status, stats_fd);
         } else if (number > 0 && info.si_code != SI_KERNEL) {
             (void)kill(g_run_program, number);
         }
@@ -287,5 +288,5 @@ int main(int argc, char **argv)
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
     start_threads(options.mode);
-    outlive(&set);
+    outlive(&set, options.stats_fd);
 }

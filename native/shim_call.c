@@ -60,10 +60,12 @@ static void tell_core(void *context, struct hc_port *port)
  * The caller's bounds. 100,000 cycles of spinning were measured: 5,000 lose 60 % of a server's
  * throughput. The slice is long, as nobody has to look whether the host lives.
  */
+#define AVOID_US 50u
+
 static void set_bounds(struct hc_bounds *bounds, uint64_t us, bool spinning)
 {
     bounds->take = 10u * us;
-    bounds->avoid = 50u * us;
+    bounds->avoid = AVOID_US * us;
     bounds->spin = 100000u;
     bounds->yield = 20u * us;
     bounds->yield_crowded = us;
@@ -356,6 +358,27 @@ static long checked(enum row_id id, const struct row *row, const uint64_t *a, in
     }
 }
 
+/*
+ * A leader that has lost its core to others costs each caller the bound for taking before the
+ * switch call. So the time without hot calls that follows doubles while that goes on. Relaxed,
+ * and shared by all threads: a hint.
+ */
+#define AVOID_MAX_US 5000u
+
+static void note_way(struct hc_port *port, uint64_t fallen_before)
+{
+    uint64_t *avoid = &g_shim_end.bounds.avoid;
+    uint64_t us = g_shim_end.bounds.cycles_per_us;
+    uint64_t now = __atomic_load_n(avoid, __ATOMIC_RELAXED);
+    if (HC_UNLIKELY(port->counters.fallen_back != fallen_before)) {
+        if (now < AVOID_MAX_US * us)
+            __atomic_store_n(avoid, now * 2u, __ATOMIC_RELAXED);
+    } else if (HC_UNLIKELY(now > AVOID_US * us) && port->avoid_until == 0) {
+        /* Back by and by: a call that was taken is worth 1 %. */
+        __atomic_store_n(avoid, now - now / 128u, __ATOMIC_RELAXED);
+    }
+}
+
 static long call_once(struct shim_thread *thread, enum row_id id, const uint64_t *a)
 {
     const struct row *row = &g_rows[id];
@@ -382,8 +405,10 @@ static long call_once(struct shim_thread *thread, enum row_id id, const uint64_t
     /* It came before there was a call to end: what would block is not to. */
     if (HC_UNLIKELY(thread->deferred))
         shim_interrupt(thread);
+    uint64_t fallen_before = port->counters.fallen_back;
     enum hc_status status = hc_call_run(&call, &ms, ms_size);
     __atomic_store_n(&thread->calling, 0u, __ATOMIC_RELAXED);
+    note_way(port, fallen_before);
     if (HC_UNLIKELY(status != HC_OK)) {
         if (status == HC_ERR_MESSAGE)
             return -EINVAL;
