@@ -97,6 +97,7 @@ uint32_t *run_interrupt_flag(void);
 extern bool g_run_pinned;
 
 void run_stats_write(int fd);
+void run_trace_to(int fd, const char *names);
 
 /* ---- run_spawn.c, run_main.c ------------------------------------------------------------------ */
 

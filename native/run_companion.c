@@ -70,7 +70,7 @@ static void *companion_main(void *argument)
         follow(hc_untrusted_u32(&control_of(slot)->owner_cpu), &bound_to);
         /* SYNC: acquire pairs with run_companion_hand, handed; publishes the job. */
         if (__atomic_exchange_n(&self->handed, 0u, __ATOMIC_ACQUIRE) != 0) {
-            run_job_block(&g_run_jobs[slot]);
+            run_job_continue(&g_run_jobs[slot]);
             hc_unclaim(&g_run_end->slots[slot].in[HC_LANE_FORWARD]);
         }
         serve(slot);

@@ -128,6 +128,8 @@ uint64_t g_run_parked;
 static void answer(struct run_job *job, enum hc_status status, long result)
 {
     struct hc_cell *u_cell = job->taking.u_cell;
+    if (status == HC_OK && job->started != 0)
+        run_trace_call(job, result, hc_tsc() - job->started);
     if (status == HC_OK) {
         struct run_count *count = &g_run_counts[job->call.id];
         (void)__atomic_add_fetch(&count->calls, 1u, __ATOMIC_RELAXED);
@@ -155,7 +157,9 @@ static void answer(struct run_job *job, enum hc_status status, long result)
     }
 }
 
-bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, bool try)
+static void block(struct run_job *job);
+
+bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, bool tries)
 {
     struct hc_cell *u_cell = job->taking.u_cell;
     struct hc_frame *frame = &job->frame;
@@ -169,6 +173,7 @@ bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, 
     frame->cursor = 0;
     job->lane = lane;
     job->must_block = false;
+    job->started = 0;
     job->call.progress = 0;
     job->call.row = NULL;
     enum hc_status status = HC_ERR_UNKNOWN_CALL;
@@ -183,13 +188,14 @@ bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, 
         answer(job, status, -error);
         return true;
     }
-    if (try && run_job_try(job))
+    job->started = run_trace_wants(job->call.id) ? hc_tsc() : 0;
+    if (tries && run_job_try(job))
         return true;
-    if (!try)
-        run_job_block(job);
-    return !
-    try
-        ;
+    if (tries)
+        (void)__atomic_add_fetch(&g_run_parked, 1u, __ATOMIC_RELAXED);
+    else
+        block(job);
+    return !tries;
 }
 
 static uint32_t slot_of(const struct run_job *job)
@@ -215,7 +221,7 @@ bool run_job_try(struct run_job *job)
     return true;
 }
 
-void run_job_block(struct run_job *job)
+static void block(struct run_job *job)
 {
     uint32_t slot = slot_of(job);
     long result;
@@ -235,4 +241,18 @@ void run_job_block(struct run_job *job)
     result = run_execute(&job->call);
     watch_end(slot);
     answer(job, HC_OK, result);
+}
+
+void run_job_continue(struct run_job *job)
+{
+    int error = 0;
+    size_t progress = job->call.progress;
+    /* Names lie in memory of the thread that took the message apart: take it apart again. */
+    job->frame.cursor = 0;
+    enum hc_status status = run_unpack(&job->frame, &job->call, &error);
+    job->call.progress = progress;
+    if (HC_UNLIKELY(status != HC_OK || error != 0))
+        answer(job, status, -error);
+    else
+        block(job);
 }

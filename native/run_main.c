@@ -271,6 +271,7 @@ int main(int argc, char **argv)
     options.trace_fd = move_up(options.trace_fd);
     options.stats_fd = move_up(options.stats_fd);
     run_policy_log_to(options.log_fd, options.learn);
+    run_trace_to(options.trace_fd, options.trace);
     run_path_init(options.program);
     uint8_t *u_base = make_channel(&options, &geometry, &channel_fd);
     start_serving(u_base, &geometry);

@@ -161,6 +161,15 @@ static long open_raw(int dirfd, const char *path, int flags, uint32_t mode)
                                  : run_interruptible(SYS_openat, arguments);
 }
 
+/* Opening a FIFO or a terminal may wait for somebody; the leader does not. */
+static bool opens_quickly(int dirfd, const char *path)
+{
+    struct stat status;
+    if (fstatat(dirfd, path, &status, 0) != 0)
+        return true;
+    return S_ISREG(status.st_mode) || S_ISDIR(status.st_mode);
+}
+
 static long give(long fd)
 {
     if (fd >= 0 && fd >= (long)g_run_top) {
@@ -386,13 +395,12 @@ static bool is_own_exe(const char *path)
 long run_path(struct run_call *call)
 {
     struct target targets[2];
-    /* Names may lead to slow file systems and to FIFOs; only what is sure to be quick is tried. */
-    if (call->trying && call->id == ROW_openat)
-        return RUN_MUST_BLOCK;
     if (call->id == ROW_openat) {
         const char *path = rewrite((const char *)(uintptr_t)call->a[1], 0);
         if (path == NULL)
             return -EFAULT;
+        if (call->trying && !opens_quickly((int)call->a[0], path))
+            return RUN_MUST_BLOCK;
         if (is_own_exe(path))
             path = g_program_path;
         return (run_policy_has_paths() ? open_ruled : open_unruled)(

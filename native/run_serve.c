@@ -97,6 +97,10 @@ static bool serve(uint32_t slot, uint64_t now)
         if (taken == HC_TOOK) {
             any = true;
             if (!run_job_start(job, slot, lane, true)) {
+                if (job->must_block) {
+                    run_companion_hand(slot);
+                    return true;
+                }
                 job->parked = true;
                 job->since = job->tried = now;
                 return true;

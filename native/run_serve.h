@@ -35,15 +35,20 @@ extern struct run_count g_run_counts[ROW_COUNT];
 extern uint64_t g_run_parked; /* calls that did not end at the first try */
 extern uint64_t g_run_handed; /* of these, given to a companion */
 
+/* run_trace.c */
+bool run_trace_wants(uint32_t id);
+void run_trace_call(const struct run_job *job, long result, uint64_t cycles);
+
 /* run_job.c */
 
 /*
- * Runs the call that `job->taking` has taken, and answers it. With `try` it does not block: false
+ * Runs the call that `job->taking` has taken, and answers it. With `tries` it does not block: false
  * means that it would, and that the job is to be continued.
  */
-bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, bool try);
+bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, bool tries);
 bool run_job_try(struct run_job *job);
-void run_job_block(struct run_job *job);
+/* Blocks in a job that another thread has tried. */
+void run_job_continue(struct run_job *job);
 /* Makes the calling thread one that a signal of the program can interrupt. */
 void run_worker_init(void);
 
