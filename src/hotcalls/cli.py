@@ -53,6 +53,11 @@ COMMANDS = {
     "doctor": _Entry("hotcalls.doctor", "doctor_command", "Say what this machine offers."),
     "edl": _Entry("hotcalls.edl.command", "edl_command", "Check an EDL, or generate its stubs."),
     "run": _Entry("hotcalls.apps.run", "run_command", "Run a program in a process enclave."),
+    "stats": _Entry("hotcalls.apps.stats", "stats_command", "Show the calls of a running program."),
+    "syscalls": _Entry(
+        "hotcalls.apps.syscalls", "syscalls_command", "Say what becomes of each system call."
+    ),
+    "trace": _Entry("hotcalls.apps.trace", "trace_command", "Print a program's calls as it runs."),
 }
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "LockdownError",
     "NotRunning",
     "OnewayError",
+    "PolicyError",
     "RemoteError",
     "SignatureError",
     "error_for",
@@ -142,6 +143,27 @@ class CallError(HotcallsError):
         super().__init__(message)
         self.status = status
         self.function = function
+
+
+class PolicyError(HotcallsError):
+    """A policy was refused; reads ``file:line: key: what is wrong; what is allowed``.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    line : int
+        In it, from 1; 0 when no line is to blame.
+    key : str
+        The key, or "" when it is none's fault.
+    """
+
+    def __init__(self, message: str, *, path: str, line: int = 0, key: str = "") -> None:
+        where = f"{path}:{line}" if line else path
+        super().__init__(f"{where}: {key}: {message}" if key else f"{where}: {message}")
+        self.path = path
+        self.line = line
+        self.key = key
 
 
 class OnewayError(CallError):

@@ -1,88 +1,182 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hotcalls run``: an unmodified program in a process enclave.
-
-Host only.  Checks the command line, then becomes the host process (``hotcalls-run``, C) by exec,
-so that no Python stays resident.
-"""
+"""``hotcalls run``: an unmodified program in a process enclave. Host side."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
+import shlex
 import sys
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO
 
 import click
 
-from hotcalls.apps.program import ProgramError, resolve
+from hotcalls.apps import launcher, policy_learn
+from hotcalls.apps import policy as policies
+from hotcalls.apps.launcher import Options
+from hotcalls.apps.program import Program, ProgramError, resolve
+from hotcalls.errors import HotcallsError, PolicyError
 
-PACKAGE = Path(__file__).resolve().parent.parent
-HOST = PACKAGE / "bin" / "hotcalls-run"
-NOT_CONTAINED = (
-    "hotcalls run: no --policy: the program can read, write and connect to what you can; it cannot "
-    "start programs, trace processes or load code that did not come through its host"
-)
-MODES = ("hot", "switch", "switch-unpinned")
+_PATH = click.Path(dir_okay=False, path_type=Path)
+_EPILOG = """\b
+             the program cannot                you cannot
+  reach      files, sockets, devices but       its memory and registers, once it
+             through its host process, under   runs (root can; so can who takes the
+             the policy                        host process over: it does its I/O)
+  trust      nothing: the host process takes   its host process and the kernel
+             no pointer and no length of it
+
+A process enclave is not SGX. Exit codes: the program's; 125 hotcalls failed, 126 the program cannot
+run in an enclave, 127 there is no such program; 3 the policy was refused.
+"""
 
 
-def host_arguments(
-    command: Sequence[str],
-    *,
-    mode: str = "hot",
-    options: Sequence[str] = (),
-) -> list[str]:
-    """Return the command line of the host process for a program.
+def read_policy(name: str | None) -> policies.Policy | None:
+    """Return the policy that ``--policy`` names: a file, or one that is shipped."""
+    if name is None:
+        return None
+    path = policies.find(name)
+    try:
+        return policies.load(path)
+    except FileNotFoundError as error:
+        known = ", ".join(policies.shipped())
+        raise PolicyError(
+            f"there is no such file, and the policies that are shipped are {known}", path=str(path)
+        ) from error
 
-    Parameters
-    ----------
-    command
-        The program and its arguments.
-    mode
-        ``hot``; ``switch``: every call hands the core over; ``switch-unpinned``: the same without
-        keeping both sides on one core.
-    options
-        More options of ``hotcalls-run``, such as ``--policy-fd 5``.
 
-    Raises
-    ------
-    ProgramError
-        The program cannot run in an enclave.
+def _say_what_is_not_contained(learning: bool) -> None:
+    # To people only: where nobody looks, standard error is the program's own.
+    if sys.stderr.isatty():
+        what = "learning" if learning else "no --policy"
+        click.echo(f"hotcalls run: {what}: {'; '.join(policies.describe_default())}", err=True)
+
+
+@contextlib.contextmanager
+def _learning(target: Path, program: Program) -> Iterator[int]:
+    """Give a descriptor for log lines; what they say is written to `target` as a policy.
+
+    Lines that are not about what was allowed go on to standard error.
     """
-    program = resolve(list(command))
-    return [str(HOST), "--mode", mode, *options, "--", program.path, *program.argv]
+    reading, writing = os.pipe()
+    used = policy_learn.Used()
+
+    def read() -> None:
+        with open(reading, encoding="utf-8", errors="surrogateescape") as lines:
+            for line in lines:
+                if not policy_learn.take(used, line):
+                    sys.stderr.write(line)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+        reader.join()
+    target.write_text(policy_learn.toml(used, shlex.join(program.argv)), encoding="utf-8")
+    click.echo(f"hotcalls run: wrote {target}: {len(used.calls)} calls, "
+               f"{len(used.read | used.write)} paths", err=True)  # fmt: skip
 
 
-def become_host(arguments: list[str]) -> NoReturn:
-    """Replace this process by the host process."""
-    # Python ignores these; the program has to find them as its parent had them.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(arguments[0], arguments)
+def _with_stats(program: Program, options: Options, stats: BinaryIO | None) -> int:
+    if stats is not None:
+        options.stats_fd = stats.fileno()
+    with launcher.started(program, options) as process:
+        status = process.wait()
+    if stats is not None:
+        from hotcalls.apps import stats as statistics
+
+        stats.seek(0)
+        click.echo(statistics.table(statistics.decode(stats.read())), err=True)
+    return status
+
+
+def _run(
+    program: Program,
+    options: Options,
+    learn: Path | None,
+    stats: bool,
+    log: Path | None,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        if learn is not None:
+            options.learn = True
+            options.log_fd = stack.enter_context(_learning(learn, program))
+        elif log is not None:
+            options.log_fd = stack.enter_context(log.open("ab")).fileno()
+        else:
+            # A descriptor of its own: the program may close or redirect its standard error.
+            options.log_fd = os.dup(2)
+            stack.callback(os.close, options.log_fd)
+        if learn is None and not stats:
+            launcher.replace(program, options)
+        kept = stack.enter_context(tempfile.TemporaryFile()) if stats else None
+        status = _with_stats(program, options, kept)
+    launcher.leave_like(status)
 
 
 @click.command(
-    "run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+    "run",
+    epilog=_EPILOG,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="PROGRAM ARGS…")
+@click.option("--mode", type=click.Choice(launcher.MODES), default="hot", show_default=True,
+              help="How calls leave the enclave.")  # fmt: skip
+@click.option(
+    "--policy",
+    "policy_name",
+    metavar="FILE|NAME",
+    help="What the program may do; a file, or the name of one that is shipped.",
 )
 @click.option(
-    "--mode", type=click.Choice(MODES), default="hot", show_default=True, help="How calls are made."
+    "--learn-policy",
+    type=_PATH,
+    metavar="FILE",
+    help="Write the smallest policy that allows what the program does.",
 )
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_command(mode: str, command: tuple[str, ...]) -> None:
-    """Run PROGRAM in a process enclave: its system calls leave as ocalls, and nothing else does.
+@click.option("--stats", is_flag=True, help="At the end, print calls, times and bytes by name.")
+@click.option(
+    "--log",
+    type=_PATH,
+    metavar="FILE",
+    help="Append what was refused to FILE instead of standard error.",
+)
+@click.option("--stats-file", type=_PATH, hidden=True)
+def run_command(
+    command: tuple[str, ...],
+    mode: str,
+    policy_name: str | None,
+    learn_policy: Path | None,
+    stats: bool,
+    log: Path | None,
+    stats_file: Path | None,
+) -> None:
+    """Run PROGRAM, unmodified, in a process enclave that may not do I/O itself.
 
-    The program may not touch files, sockets or other processes by itself; a host process makes its
-    system calls, and sees, counts and refuses them.  The exit status is the program's.
+    Every system call that reaches outside leaves it as an ocall to a host process, which owns all
+    descriptors, and which a policy tells what to allow.
     """
     try:
-        arguments = host_arguments(command, mode=mode)
+        options = Options(mode=mode, policy=read_policy(policy_name))
+        program = resolve(list(command))
     except ProgramError as error:
         click.echo(f"hotcalls run: {error}", err=True)
         sys.exit(error.exit_status)
-    # In one line, what is not contained; to people only, as the program's standard error is its own.
-    if sys.stderr.isatty():
-        click.echo(NOT_CONTAINED, err=True)
-    become_host(arguments)
+    if options.policy is None:
+        _say_what_is_not_contained(learn_policy is not None)
+    try:
+        if stats_file is not None:
+            with stats_file.open("wb") as target:
+                options.stats_fd = target.fileno()
+                _run(program, options, learn_policy, False, log)
+        else:
+            _run(program, options, learn_policy, stats, log)
+    except (HotcallsError, OSError) as error:
+        click.echo(f"hotcalls run: {error}", err=True)
+        sys.exit(launcher.EXIT_FAILED)

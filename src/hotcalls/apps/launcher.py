@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts the host process of ``hotcalls run``: descriptors, policy, command line. Host side.
+
+The host process is the C program ``hotcalls-run``. Where nobody has to wait for it, Python makes
+way by exec: then its memory is not there beside the enclave's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from hotcalls.apps import policy as policies
+from hotcalls.apps.program import Program
+from hotcalls.errors import HotcallsError
+
+MODES = ("hot", "switch", "switch-unpinned")
+#: The exit code for what is not the program's own doing, as env(1) and timeout(1) have it.
+EXIT_FAILED = 125
+
+
+class RunError(HotcallsError):
+    """``hotcalls run`` itself failed."""
+
+
+def host_path() -> Path:
+    """Return the host process that was built with this package.
+
+    Raises
+    ------
+    RunError
+        When there is none: the package was installed without its compiled part.
+    """
+    path = Path(str(importlib.resources.files("hotcalls") / "bin" / "hotcalls-run"))
+    if not path.is_file():
+        raise RunError(f"{path} is missing: install hotcalls with `make build` or from a wheel")
+    return path
+
+
+@dataclass
+class Options:
+    """How to run a program.
+
+    Parameters
+    ----------
+    mode
+        One of `MODES`.
+    policy
+        A checked policy; None for what the user may do.
+    log_fd, trace_fd, stats_fd
+        Descriptors for lines on what was refused, for the trace, and for statistics.
+    learn
+        Whether what is allowed is logged, too.
+    trace
+        Names of calls to trace; none means all.
+    """
+
+    mode: str = "hot"
+    policy: policies.Policy | None = None
+    log_fd: int | None = None
+    trace_fd: int | None = None
+    stats_fd: int | None = None
+    learn: bool = False
+    trace: Sequence[str] = field(default_factory=tuple)
+
+
+def memory_file(name: str, text: str) -> int:
+    """Return a descriptor from which `text` can be read once; the caller closes it."""
+    descriptor = os.memfd_create(name, 0)
+    data = text.encode("utf-8", "surrogateescape")
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+@contextlib.contextmanager
+def command(program: Program, options: Options) -> Iterator[tuple[list[str], list[int]]]:
+    """Give the command line of the host process, and the descriptors that it must inherit."""
+    line = [str(host_path()), "--mode", options.mode]
+    inherited = []
+    with contextlib.ExitStack() as stack:
+        if options.policy is not None:
+            descriptor = memory_file("hotcalls-policy", options.policy.compiled())
+            stack.callback(os.close, descriptor)
+            line += ["--policy-fd", str(descriptor)]
+            inherited.append(descriptor)
+        for name, number in (
+            ("--log-fd", options.log_fd),
+            ("--trace-fd", options.trace_fd),
+            ("--stats-fd", options.stats_fd),
+        ):
+            if number is not None:
+                line += [name, str(number)]
+                inherited.append(number)
+        if options.learn:
+            line.append("--learn")
+        if options.trace:
+            line += ["--trace", ",".join(options.trace)]
+        yield [*line, "--", program.path, *program.argv], inherited
+
+
+def _as_our_parent_had_them() -> None:
+    """Undo what Python does to signals: the program has to find them as this process did."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def replace(program: Program, options: Options) -> NoReturn:
+    """Become the host process; does not return."""
+    with command(program, options) as (line, inherited):
+        for descriptor in inherited:
+            os.set_inheritable(descriptor, True)
+        _as_our_parent_had_them()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(line[0], line)  # noqa: S606 (no shell is what is wanted)
+
+
+@contextlib.contextmanager
+def started(program: Program, options: Options) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the host process beside this one; signals that ask this one to end go to it."""
+    with command(program, options) as (line, inherited):
+        # Popen undoes by itself what Python does to signals.
+        process = subprocess.Popen(line, pass_fds=inherited)
+
+    def forward(number: int, frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+
+    # The terminal's own signals reach it without us; these would end us alone.
+    old = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
+    old[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def leave_like(status: int) -> NoReturn:
+    """End as the program ended: by the same signal, or with the same exit status."""
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        # The program's core, if any, has been written; ours would say nothing.
+        with contextlib.suppress(ValueError, OSError):
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.kill(os.getpid(), -status)
+        sys.exit(128 - status)
+    sys.exit(status)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the host process of ``hotcalls run`` counted, as a table; and ``hotcalls stats PID``.
+
+Host side. The counters are the host process's own: the enclave cannot forge them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from hotcalls.errors import HotcallsError
+
+#: Name of the memory in which a host process keeps its statistics, as /proc shows it.
+_MEMORY = "hotcalls-stats"
+
+
+class StatsError(HotcallsError):
+    """There are no statistics to show; says why."""
+
+
+#: As channel.h has them: the first bucket ends at 32 cycles, then four to an octave.
+_FIRST_SHIFT = 5
+
+
+def bucket_end(bucket: int) -> float:
+    """Return the cycles at which a bucket of channel.h ends."""
+    octave, quarter = divmod(bucket, 4)
+    return float((4 + quarter + 1) << (octave + _FIRST_SHIFT)) / 4
+
+
+class Call(msgspec.Struct, frozen=True):
+    """The calls of one name.
+
+    Attributes
+    ----------
+    count, hot, switch
+        All of them; those that a spinning responder took; those made by switching.
+    bytes
+        That passed either way.
+    errors
+        Calls that returned an errno.
+    histogram
+        Of the cycles from the request to the answer, in the buckets of channel.h.
+    """
+
+    count: int
+    hot: int = 0
+    switch: int = 0
+    bytes: int = 0
+    errors: int = 0
+    histogram: list[int] = []
+
+    def cycles(self, share: float) -> float:
+        """Return below how many cycles `share` of the timed calls stayed; 0 without any."""
+        wanted = share * sum(self.histogram)
+        reached = 0
+        for bucket, count in enumerate(self.histogram):
+            reached += count
+            if count and reached >= wanted:
+                return bucket_end(bucket)
+        return 0.0
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """The statistics of one run."""
+
+    calls: dict[str, Call]
+    mode: str = ""
+    host_cpu_s: float = 0
+    enclave_cpu_s: float = 0
+    wall_s: float = 0
+    tsc_hz: float = 0
+
+
+def decode(data: bytes) -> Stats:
+    """Return what a host process wrote.
+
+    Raises
+    ------
+    StatsError
+        When it wrote nothing, or something else.
+    """
+    if not data.strip(b"\0 \n"):
+        raise StatsError("the host process wrote no statistics: it ended before the program began")
+    try:
+        return msgspec.json.decode(data.rstrip(b"\0"), type=Stats)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StatsError(f"not the statistics of a host process: {error}") from error
+
+
+def _nanoseconds(value: float) -> str:
+    if value <= 0:
+        return ""
+    for limit, scale, unit in ((1e3, 1.0, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms")):
+        if value < limit:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e9:.3g} s"
+
+
+def _bytes(value: int) -> str:
+    for limit, scale, unit in ((1 << 20, 1 << 10, "KiB"), (1 << 30, 1 << 20, "MiB")):
+        if value < 1 << 10:
+            return f"{value} B"
+        if value < limit:
+            return f"{value / scale:.1f} {unit}"
+    return f"{value / (1 << 30):.1f} GiB"
+
+
+def table(stats: Stats) -> str:
+    """Return the statistics as text, the most frequent call first."""
+    head = ("call", "calls", "calls/s", "hot", "errors", "p50", "p99", "bytes")
+    rows: list[tuple[str, ...]] = [head]
+    total = Call(0)
+    for name, call in sorted(stats.calls.items(), key=lambda item: (-item[1].count, item[0])):
+        rows.append(_row(name, call, stats))
+        total = Call(
+            total.count + call.count, total.hot + call.hot, total.switch + call.switch,
+            total.bytes + call.bytes, total.errors + call.errors,
+        )  # fmt: skip
+    rows.append(_row("total", total, stats))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    if stats.wall_s:
+        lines.append(
+            f"{stats.mode}, {stats.wall_s:.1f} s; CPU: enclave {stats.enclave_cpu_s:.2f} s, host "
+            f"process with its responders {stats.host_cpu_s:.2f} s"
+        )
+    return "\n".join(lines)
+
+
+def _row(name: str, call: Call, stats: Stats) -> tuple[str, ...]:
+    ns = 1e9 / stats.tsc_hz if stats.tsc_hz else 0.0
+    return (
+        name,
+        f"{call.count:,}",
+        f"{call.count / stats.wall_s:,.0f}" if stats.wall_s else "",
+        f"{call.hot / call.count:.0%}" if call.count else "",
+        f"{call.errors:,}" if call.errors else "",
+        _nanoseconds(call.cycles(0.5) * ns),
+        _nanoseconds(call.cycles(0.99) * ns),
+        _bytes(call.bytes),
+    )
+
+
+def read_running(pid: int) -> Stats:
+    """Return the statistics of a host process that runs, or of the host of an enclave.
+
+    Raises
+    ------
+    StatsError
+        When `pid` is neither, or may not be looked at.
+    """
+    for candidate in (pid, _parent(pid)):
+        folder = Path(f"/proc/{candidate}/fd")
+        try:
+            for entry in sorted(folder.iterdir()):
+                if os.readlink(entry).startswith(f"/memfd:{_MEMORY}"):
+                    return decode(entry.read_bytes())
+        except FileNotFoundError:
+            continue
+        except PermissionError as error:
+            raise StatsError(
+                f"process {pid}: its user alone may look: run `hotcalls stats` as that user"
+            ) from error
+    raise StatsError(
+        f"process {pid} is no host process of `hotcalls run`: find it with `pgrep -x hotcalls-run`"
+    )
+
+
+def _parent(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise StatsError(f"there is no process {pid}") from error
+    return int(text.rpartition(")")[2].split()[1])
+
+
+@click.command("stats", epilog="Exit codes: 0 printed, 1 no such run, 2 wrong usage.")
+@click.argument("pid", type=click.IntRange(1))
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def stats_command(pid: int, as_json: bool) -> None:
+    """Show calls, times and bytes by name of the `hotcalls run` with process id PID."""
+    found = read_running(pid)
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    else:
+        click.echo(table(found))
