@@ -108,27 +108,36 @@ static bool complete(const struct load *load)
     return true;
 }
 
-/* Looks at the stamp of the last segment without taking data, then lets load_receive check it. */
+/* The stamp of the last segment that has arrived, without taking data; 0 when there is none. */
+static int stamp_of(struct load_connection *connection, uint64_t *ns)
+{
+    char control[256], *data = connection->in + connection->in_end;
+    struct iovec part = {data, connection->in_size - connection->in_end};
+    struct msghdr message = {
+        .msg_iov = &part,
+        .msg_iovlen = 1,
+        .msg_control = control,
+        .msg_controllen = sizeof control,
+    };
+    if (recvmsg(connection->fd, &message, MSG_DONTWAIT | MSG_PEEK) <= 0)
+        return load_fail("recvmsg: %s", strerror(errno));
+    struct timespec stamp = {0};
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS)
+            memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
+    *ns = (uint64_t)stamp.tv_sec * NS + (uint64_t)stamp.tv_nsec;
+    return 0;
+}
+
+/* Takes the replies of a connection, once all of them are there, and when the last one came. */
 static int collect(struct load *load, struct load_connection *connection, struct round_times *times)
 {
     while (connection->sent) {
-        char control[256], *data = connection->in + connection->in_end;
-        struct iovec part = {data, connection->in_size - connection->in_end};
-        struct msghdr message = {
-            .msg_iov = &part,
-            .msg_iovlen = 1,
-            .msg_control = control,
-            .msg_controllen = sizeof control,
-        };
-        if (recvmsg(connection->fd, &message, MSG_DONTWAIT | MSG_PEEK) <= 0)
-            return load_fail("recvmsg: %s", strerror(errno));
-        struct timespec stamp = {0};
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
-            if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS)
-                memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
-        if (!stamp.tv_sec)
+        uint64_t ns;
+        if (stamp_of(connection, &ns) != 0)
+            return -1;
+        if (!ns)
             return load_fail("the kernel gave no receive timestamp");
-        uint64_t ns = (uint64_t)stamp.tv_sec * NS + (uint64_t)stamp.tv_nsec;
         if (!times->first_ns || ns < times->first_ns)
             times->first_ns = ns;
         if (ns > times->last_ns)
@@ -137,6 +146,34 @@ static int collect(struct load *load, struct load_connection *connection, struct
             return -1;
     }
     return 0;
+}
+
+/*
+ * The kernel begins to stamp segments some time after the first socket asks for it (it patches its
+ * code from a work queue), so: until a reply has a stamp.
+ */
+static int await_timestamps(struct load *load)
+{
+    struct load_connection *connection = &load->connections[0];
+    for (unsigned tries = 0; tries < 500; tries++) {
+        if (load_enqueue(connection, load_next_request(load)) != 0 ||
+            load_pump(load, connection) != 0)
+            return -1;
+        for (unsigned waits = 0; arrived(connection) < expected(load, connection); waits++) {
+            if (waits == 5000)
+                return load_fail("no reply within 5 seconds");
+            doze(1000000);
+        }
+        uint64_t ns;
+        if (stamp_of(connection, &ns) != 0)
+            return -1;
+        while (connection->sent)
+            if (load_receive(load, connection) < 0)
+                return -1;
+        if (ns)
+            return 0;
+    }
+    return load_fail("the kernel gives no receive timestamps");
 }
 
 static int send_batch(struct load *load)
@@ -191,7 +228,7 @@ static int one_round(struct load *load, uint64_t *sleep_ns)
 int load_burst(struct load *load)
 {
     uint64_t sleep_ns = FIRST_SLEEP_NS;
-    if (enable_timestamps(load) != 0)
+    if (enable_timestamps(load) != 0 || await_timestamps(load) != 0)
         return -1;
     for (unsigned i = 0; i < load->options.rounds; i++)
         if (one_round(load, &sleep_ns) != 0)

@@ -17,6 +17,12 @@ missing=()
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# Debian gives some programs another name than their authors.
+have_any() { have "$1" || have "$2"; }
+
+# Servers are where an ordinary user's PATH does not go.
+have_server() { have "$1" || test -x "/usr/sbin/$1"; }
+
 # need PACKAGE TEST…: remember PACKAGE when the command TEST… fails.
 need() {
     local package=$1
@@ -70,6 +76,21 @@ find_missing() {
         need man-db have man
         need procps have ps
         need spin have spin
+        # Servers, their clients and peers, for the tests of programs in an enclave.
+        need memcached have memcached
+        need libmemcached-tools have_any memcapable memccapable
+        need lighttpd have_server lighttpd
+        need openvpn have_server openvpn
+        need wrk have wrk
+        need apache2-utils have ab
+        need iperf3 have iperf3
+        need iproute2 have ip
+        need iputils-ping have ping
+        need openssl have openssl
+        need util-linux have nsenter
+        need bubblewrap have bwrap
+        need runsc have runsc
+        need curl have curl
     fi
 }
 

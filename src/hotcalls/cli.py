@@ -52,6 +52,11 @@ COMMANDS = {
     "build": _Entry("hotcalls.build", "build_command", "Build an enclave from its EDL and C."),
     "doctor": _Entry("hotcalls.doctor", "doctor_command", "Say what this machine offers."),
     "edl": _Entry("hotcalls.edl.command", "edl_command", "Check an EDL, or generate its stubs."),
+    "evaluate": _Entry(
+        "hotcalls.apps.evaluate.command",
+        "evaluate_command",
+        "Measure memcached, lighttpd and openvpn, natively and in an enclave.",
+    ),
     "run": _Entry("hotcalls.apps.run", "run_command", "Run a program in a process enclave."),
     "stats": _Entry("hotcalls.apps.stats", "stats_command", "Show the calls of a running program."),
     "syscalls": _Entry(

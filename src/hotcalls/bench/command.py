@@ -14,46 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hotcalls.bench import model
+from hotcalls.progress import bar, console
 
 if TYPE_CHECKING:
     from hotcalls.bench import measure, subjects
 
 _PATH = click.Path(dir_okay=False, path_type=Path)
 _INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-def _console() -> Console:
-    """Return a console that does not fold the table where there is no terminal."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=170)
-    return console
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """Draw a bar on standard error; on what is no terminal, nothing."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("[bold]hotcalls bench"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=total)
-
-        def advance(row: str) -> None:
-            bar.update(task, advance=1, description=row)
-
-        yield advance
 
 
 @dataclass(frozen=True)
@@ -134,7 +103,7 @@ def _run(job: _Job, rows: tuple[str, ...], seed: int | None, raw: Path | None) -
     plan = job.plan(seed)
     cores = machine.choose_cores(sorted(os.sched_getaffinity(0)), machine.quota())
     click.echo(f"hotcalls bench: seed {seed}, processes' seeds {plan.seeds()}", err=True)
-    with _progress(measure.steps(plan, chosen)) as advance:
+    with bar("hotcalls bench", measure.steps(plan, chosen)) as advance:
         run = measure.measure(job.program, plan, chosen, cores.used, job.enclave, advance)
     if raw is not None:
         measure.save_raw(run, raw)
@@ -235,7 +204,7 @@ def bench_command(
     else:
         from hotcalls.bench import table
 
-        table.show(result, _console())
+        table.show(result, console())
 
 
 @bench_command.command("compare_to")
@@ -252,9 +221,9 @@ def compare_to_command(before: Path, after: Path, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
         return
-    console = _console()
+    screen = console()
     for part in compare.renderables(found):
-        console.print(part)
+        screen.print(part)
 
 
 @bench_command.command("best_practices")
@@ -285,4 +254,4 @@ def show_command(result: Path, output: Path | None) -> None:
         return
     from hotcalls.bench import table
 
-    table.show(found, _console())
+    table.show(found, console())

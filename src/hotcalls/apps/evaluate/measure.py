@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs every scenario in every mode, interleaved. Host side.
+
+In each round every mode has its own fresh server, all of them up at the same time, and each
+scenario is asked of one after the other in an order drawn anew: what is compared was measured
+within seconds. An idle server costs next to nothing in each of the modes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hotcalls.apps.evaluate import modes
+from hotcalls.apps.evaluate.clients import Seen
+from hotcalls.apps.evaluate.errors import EvaluateError, WrongReplyError
+from hotcalls.apps.evaluate.model import Run, Scenario, Verified
+from hotcalls.apps.evaluate.modes import Mode
+from hotcalls.apps.evaluate.processes import Ticks, pin
+from hotcalls.apps.evaluate.servers import Application, Place, Subject
+
+#: A run during which the hypervisor gave away more than this share of the CPUs is repeated.
+STEAL_LIMIT = 0.02
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to measure.
+
+    Parameters
+    ----------
+    quick
+        Only the scenarios that matter most.
+    rounds
+        Fresh servers, one set after the other.
+    seconds
+        For each measurement.
+    seed
+        Draws the order of the modes.
+    """
+
+    quick: bool
+    rounds: int
+    seconds: float
+    seed: int
+
+
+@dataclass
+class Measured:
+    """Everything that was seen, before any statistics."""
+
+    scenarios: list[Scenario] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    verified: list[Verified] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cpus:
+    """Where the program and its client are pinned, where a scenario says so."""
+
+    program: int
+    client: int
+
+
+def choose_cpus() -> Cpus:
+    """Return two CPUs that this process may use; the same one twice when there is only one."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return Cpus(allowed[0], allowed[min(1, len(allowed) - 1)])
+
+
+def placed(scenario: Scenario, cpus: Cpus) -> tuple[set[int], int | None]:
+    """Return the CPUs of the program and that of the client; None where it may run anywhere."""
+    if scenario.placement == "apart":
+        return {cpus.program}, cpus.client
+    if scenario.placement == "together":
+        return {cpus.program}, cpus.program
+    return set(os.sched_getaffinity(0)), None
+
+
+def calls_of(stats: Path | None) -> dict[str, dict[str, int]]:
+    """Return the counters of ``hotcalls run`` by the name of the call; empty without any."""
+    if stats is None or not stats.is_file():
+        return {}
+    with contextlib.suppress(OSError, ValueError):
+        found: dict[str, dict[str, int]] = json.loads(stats.read_text(encoding="utf-8"))["calls"]
+        return found
+    return {}
+
+
+def per_request(
+    before: dict[str, dict[str, int]], after: dict[str, dict[str, int]], count: float
+) -> tuple[dict[str, float], float | None]:
+    """Return the calls for each of `count` requests, by name, and the share that went hot."""
+    grown = {
+        name: calls["count"] - before.get(name, {}).get("count", 0) for name, calls in after.items()
+    }
+    hot = sum(calls["hot"] - before.get(name, {}).get("hot", 0) for name, calls in after.items())
+    total = sum(grown.values())
+    if total <= 0 or count <= 0:
+        return {}, None
+    ranked = sorted(grown.items(), key=lambda item: -item[1])
+    return {name: calls / count for name, calls in ranked if calls}, hot / total
+
+
+def _once(
+    application: Application,
+    subject: Subject,
+    scenario: Scenario,
+    number: int,
+    seconds: float,
+    cpus: Cpus,
+) -> Run:
+    where, client_cpu = placed(scenario, cpus)
+    pin(subject.started.program(), where)
+    calls = calls_of(subject.stats)
+    cpu = subject.started.cpu_s()
+    ticks = Ticks()
+    seen = application.measure(subject, scenario, seconds, client_cpu)
+    steal = ticks.steal()
+    used = subject.started.cpu_s()
+    subject.started.check()
+    ocalls, hot_share = per_request(calls, calls_of(subject.stats), seen.count)
+    spent = {role: max(0.0, after - cpu.get(role, 0.0)) for role, after in used.items()}
+    if scenario.loop == "burst":
+        # The CPU time is that of filling and of all rounds: it belongs to none of them.
+        spent, ocalls, seen = {}, {}, dataclasses.replace(seen, cpu_s=0.0)
+    return run_of(scenario, subject.mode, number, seen, steal, spent, ocalls, hot_share)
+
+
+def run_of(
+    scenario: Scenario,
+    mode: Mode,
+    number: int,
+    seen: Seen,
+    steal: float,
+    cpu_s: dict[str, float],
+    ocalls: dict[str, float],
+    hot_share: float | None,
+) -> Run:
+    """Put together what one measurement says."""
+    return Run(
+        scenario=scenario.name,
+        mode=mode.name,
+        round=number,
+        count=seen.count,
+        wall_s=seen.wall_s,
+        rate=seen.rate,
+        latency=seen.latency,
+        cpu_s={**cpu_s, "client": seen.cpu_s},
+        steal=steal,
+        attempts=1,
+        disturbed=steal > STEAL_LIMIT,
+        ocalls=ocalls,
+        hot_share=hot_share,
+        lost=seen.lost,
+        note=seen.note,
+    )
+
+
+def attempt(once: Callable[[], Run]) -> Run:
+    """Measure until the hypervisor left the machine alone; keep the quietest, marked if it is not.
+
+    Parameters
+    ----------
+    once
+        Measures once.
+    """
+    import msgspec
+
+    runs = []
+    for _ in range(_ATTEMPTS):
+        runs.append(once())
+        if not runs[-1].disturbed:
+            break
+    best = min(runs, key=lambda run: run.steal)
+    return msgspec.structs.replace(best, attempts=len(runs))
+
+
+def _configs(scenarios: Sequence[Scenario]) -> list[dict[str, str]]:
+    """Return how servers are started: once for each difference between scenarios."""
+    found: list[dict[str, str]] = []
+    for scenario in scenarios:
+        if scenario.config not in found:
+            found.append(scenario.config)
+    return found
+
+
+def steps(applications: Sequence[Application], budget: Budget, wanted: Sequence[Mode]) -> int:
+    """Return how many measurements there are at most: the length of a progress bar."""
+    scenarios = sum(len(each.scenarios(not budget.quick)) for each in applications)
+    return len(wanted) * (scenarios * budget.rounds + len(applications))
+
+
+@contextlib.contextmanager
+def _servers(
+    application: Application,
+    config: dict[str, str],
+    wanted: Sequence[Mode],
+    policy: Path | None,
+    skipped: dict[str, str],
+) -> Iterator[list[Subject]]:
+    """Start one server for each mode; a peer that does not start is left out, and named."""
+    with contextlib.ExitStack() as stack:
+        subjects = []
+        for mode in wanted:
+            # Not in the user's TMPDIR: a socket's path may be 107 characters long.
+            folder = Path(tempfile.mkdtemp(prefix="hotcalls-", dir="/tmp"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            # Servers that give up root still have to reach their files.
+            folder.chmod(0o755)
+            stats = folder / "stats.json" if mode.enclosed and not mode.peer else None
+            place = Place(folder, policy, stats)
+            try:
+                subjects.append(stack.enter_context(application.start(mode, config, place)))
+            except EvaluateError as error:
+                if not mode.peer:
+                    raise
+                skipped[f"{application.name}, {mode.title}"] = str(error)
+        yield subjects
+
+
+def _peer_measures(mode: Mode, application: Application, scenario: Scenario) -> bool:
+    """Whether a peer is measured here: memcached's plain loads are enough to place it."""
+    if not mode.peer:
+        return True
+    return application.name == "memcached" and scenario.loop == "closed"
+
+
+def measure(
+    applications: Sequence[Application],
+    wanted: Sequence[Mode],
+    budget: Budget,
+    policies: dict[str, Path],
+    advance: Callable[[str], None],
+) -> Measured:
+    """Evaluate `applications` in the modes `wanted`.
+
+    Parameters
+    ----------
+    applications
+        None of which is missing anything.
+    wanted
+        Modes, in the order of the tables.
+    budget
+        How much.
+    policies
+        The policy of each application, for the enclave; without one there, it may do everything.
+    advance
+        Called with words after each step.
+
+    Raises
+    ------
+    EvaluateError
+        When a server or a client fails.
+    WrongReplyError
+        When a server answered wrongly.
+    """
+    measured = Measured()
+    order = random.Random(budget.seed)  # noqa: S311 (an order, not a secret)
+    cpus = choose_cpus()
+    usable = []
+    for mode in wanted:
+        why = modes.missing(mode)
+        if why is not None:
+            measured.skipped[mode.title] = why
+        else:
+            usable.append(mode)
+    for application in applications:
+        scenarios = application.scenarios(not budget.quick)
+        measured.scenarios += scenarios
+        policy = policies.get(application.name)
+        own = [m for m in usable if not m.peer or application.name == "memcached"]
+        for number in range(budget.rounds):
+            for config in _configs(scenarios):
+                chosen = [scenario for scenario in scenarios if scenario.config == config]
+                with _servers(application, config, own, policy, measured.skipped) as subjects:
+                    if number == 0 and config == scenarios[0].config:
+                        measured.verified += _verify(application, subjects, advance)
+                    _round(application, subjects, chosen, number, budget, cpus, order, measured,
+                           advance)  # fmt: skip
+    return measured
+
+
+def _verify(
+    application: Application, subjects: Sequence[Subject], advance: Callable[[str], None]
+) -> list[Verified]:
+    """Check the answers of every mode at the same time: checks wait more than they work."""
+    with ThreadPoolExecutor(len(subjects)) as pool:
+        found = list(pool.map(application.verify, subjects))
+    for verified in found:
+        advance(f"{application.name}: {verified.check}")
+        if verified.failed and not modes.find(verified.mode).peer:
+            raise WrongReplyError(
+                f"{application.name}, {modes.find(verified.mode).title}: {verified.check}: "
+                f"{verified.failed} of {verified.failed + verified.passed} failed: "
+                f"{verified.words}; its figures would mean nothing"
+            )
+    return found
+
+
+def _round(
+    application: Application,
+    subjects: Sequence[Subject],
+    scenarios: Sequence[Scenario],
+    number: int,
+    budget: Budget,
+    cpus: Cpus,
+    order: random.Random,
+    measured: Measured,
+    advance: Callable[[str], None],
+) -> None:
+    for scenario in scenarios:
+        for subject in order.sample(list(subjects), len(subjects)):
+            if not _peer_measures(subject.mode, application, scenario):
+                continue
+
+            def once(asked: Subject = subject, what: Scenario = scenario) -> Run:
+                return _once(application, asked, what, number, budget.seconds, cpus)
+
+            measured.runs.append(attempt(once))
+            advance(f"{scenario.title}, {subject.mode.title}")
