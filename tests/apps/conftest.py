@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hotcalls.apps import syscalls
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 #: A small table of calls: of each kind some.
 TABLE = [
@@ -35,3 +38,13 @@ def small_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     syscalls.table.cache_clear()
     yield
     syscalls.table.cache_clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fonts() -> None:
+    """Draw once: matplotlib keeps the fonts that it used open, and nothing may be left open."""
+    import evaluation
+
+    from hotcalls.apps.evaluate import plots
+
+    plots.latency(evaluation.result("memcached-c50"), "memcached")

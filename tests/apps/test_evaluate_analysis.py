@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
+import evaluation as known
 import msgspec
 import pytest
 from hypothesis import given
@@ -16,20 +14,6 @@ from hypothesis import strategies as st
 from hotcalls.apps.evaluate import analysis, marks, measure, model
 from hotcalls.apps.evaluate.errors import EvaluateError
 from hotcalls.apps.evaluate.model import HOT, Run
-
-
-def synthetic() -> ModuleType:
-    path = Path(__file__).with_name("synthetic.py")
-    spec = importlib.util.spec_from_file_location("synthetic_evaluation", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-known = synthetic()
 
 
 def compared(name: str = "memcached-c50", loop: model.Loop = "closed") -> model.Compared:

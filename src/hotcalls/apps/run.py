@@ -123,7 +123,7 @@ def _run(
 @click.command(
     "run",
     epilog=_EPILOG,
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="PROGRAM ARGS…")
 @click.option("--mode", type=click.Choice(launcher.MODES), default="hot", show_default=True,

@@ -111,8 +111,8 @@ def syscalls_command(
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(calls), indent=1) + b"\n")
         return
     for call in calls:
-        how = f"{call.how} {call.errno}".strip()
-        click.echo(f"{call.name:24} {how:16} {call.why}".rstrip())
+        words = f"{call.how} {call.errno}".strip()
+        click.echo(f"{call.name:24} {words:16} {call.why}".rstrip())
     if not names and how is None:
         click.echo()
         for word, meaning in HOW.items():

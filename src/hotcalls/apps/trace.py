@@ -102,7 +102,7 @@ def _count(
 @click.command(
     "trace",
     epilog="Exit codes: the program's; 125 to 127 as of `hotcalls run`.",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="PROGRAM ARGS…")
 @click.option(

@@ -88,7 +88,6 @@ def configuration(site: Path, port: int) -> str:
             "server.max-connections = 1024",
             "server.max-fds = 4096",
             "server.max-keep-alive-requests = 1000000",
-            'server.errorlog = "/dev/stderr"',
             'mimetype.assign = ( "" => "application/octet-stream" )',
             "",
         ]
@@ -100,6 +99,7 @@ class Lighttpd:
 
     name = "lighttpd"
     client = "wrk"
+    writes = False
 
     def missing(self) -> str | None:
         """Say why it cannot be evaluated here; None when it can."""

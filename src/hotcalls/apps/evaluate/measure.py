@@ -25,7 +25,7 @@ from hotcalls.apps.evaluate.clients import Seen
 from hotcalls.apps.evaluate.errors import EvaluateError, WrongReplyError
 from hotcalls.apps.evaluate.model import Run, Scenario, Verified
 from hotcalls.apps.evaluate.modes import Mode
-from hotcalls.apps.evaluate.processes import Ticks, pin
+from hotcalls.apps.evaluate.processes import Ticks, pinned
 from hotcalls.apps.evaluate.servers import Application, Place, Subject
 
 #: A run during which the hypervisor gave away more than this share of the CPUs is repeated.
@@ -79,13 +79,13 @@ def choose_cpus() -> Cpus:
     return Cpus(allowed[0], allowed[min(1, len(allowed) - 1)])
 
 
-def placed(scenario: Scenario, cpus: Cpus) -> tuple[set[int], int | None]:
-    """Return the CPUs of the program and that of the client; None where it may run anywhere."""
+def placed(scenario: Scenario, cpus: Cpus) -> tuple[set[int] | None, int | None]:
+    """Return the CPUs of the program and that of the client; None where nobody is pinned."""
     if scenario.placement == "apart":
         return {cpus.program}, cpus.client
     if scenario.placement == "together":
         return {cpus.program}, cpus.program
-    return set(os.sched_getaffinity(0)), None
+    return None, None
 
 
 def calls_of(stats: Path | None) -> dict[str, dict[str, int]]:
@@ -122,12 +122,12 @@ def _once(
     cpus: Cpus,
 ) -> Run:
     where, client_cpu = placed(scenario, cpus)
-    pin(subject.started.program(), where)
-    calls = calls_of(subject.stats)
-    cpu = subject.started.cpu_s()
-    ticks = Ticks()
-    seen = application.measure(subject, scenario, seconds, client_cpu)
-    steal = ticks.steal()
+    with pinned(subject.started.program(), where):
+        calls = calls_of(subject.stats)
+        cpu = subject.started.cpu_s()
+        ticks = Ticks()
+        seen = application.measure(subject, scenario, seconds, client_cpu)
+        steal = ticks.steal()
     used = subject.started.cpu_s()
     subject.started.check()
     ocalls, hot_share = per_request(calls, calls_of(subject.stats), seen.count)
@@ -202,6 +202,14 @@ def steps(applications: Sequence[Application], budget: Budget, wanted: Sequence[
     return len(wanted) * (scenarios * budget.rounds + len(applications))
 
 
+def own_policy(shipped: Path, folder: Path, writes: bool) -> Path:
+    """Write a policy that allows what a shipped one does, and the files in `folder`; return it."""
+    key = "ReadWritePaths" if writes else "ReadOnlyPaths"
+    path = folder / "policy.toml"
+    path.write_text(f'Include = "{shipped}"\n{key} = "{folder}"\n', encoding="utf-8")
+    return path
+
+
 @contextlib.contextmanager
 def _servers(
     application: Application,
@@ -220,7 +228,8 @@ def _servers(
             # Servers that give up root still have to reach their files.
             folder.chmod(0o755)
             stats = folder / "stats.json" if mode.enclosed and not mode.peer else None
-            place = Place(folder, policy, stats)
+            own = policy and own_policy(policy, folder, application.writes)
+            place = Place(folder, own, stats)
             try:
                 subjects.append(stack.enter_context(application.start(mode, config, place)))
             except EvaluateError as error:

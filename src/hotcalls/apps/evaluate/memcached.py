@@ -93,6 +93,7 @@ class Memcached:
 
     name = "memcached"
     client = "hotcalls-load"
+    writes = True
 
     def missing(self) -> str | None:
         """Say why it cannot be evaluated here; None when it can."""

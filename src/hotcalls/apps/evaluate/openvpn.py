@@ -154,7 +154,7 @@ def command(folder: Path, which: int, fingerprint: str) -> list[str]:
         "--ifconfig", _INNER[here], _INNER[there],
         "--cert", str(folder / f"{name}.crt"), "--key", str(folder / f"{name}.key"),
         "--peer-fingerprint", fingerprint, "--data-ciphers", "AES-256-GCM",
-        "--disable-dco", "--verb", "1",
+        "--tmp-dir", str(folder), "--disable-dco", "--verb", "1",
     ]  # fmt: skip
 
 
@@ -171,6 +171,7 @@ class Openvpn:
 
     name = "openvpn"
     client = "iperf3 and ping"
+    writes = True
 
     def missing(self) -> str | None:
         """Say why it cannot be evaluated here; None when it can."""

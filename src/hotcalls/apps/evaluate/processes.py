@@ -200,12 +200,25 @@ def running(
         end(process)
 
 
-def pin(pids: Sequence[int], cpus: set[int]) -> None:
-    """Pin every thread of `pids` to `cpus`; a thread that has just ended is none."""
-    for pid in pids:
+@contextlib.contextmanager
+def pinned(pids: Sequence[int], cpus: set[int] | None) -> Iterator[None]:
+    """Pin every thread of `pids` to `cpus` for a while; None leaves all of them where they are.
+
+    Afterwards each thread may run where it could before: a runtime pins some by itself.
+    """
+    before: dict[int, set[int]] = {}
+    for pid in pids if cpus is not None else ():
         for task in Path(f"/proc/{pid}/task").iterdir():
+            # A thread that has just ended is none.
             with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(int(task.name), cpus)
+                before[int(task.name)] = os.sched_getaffinity(int(task.name))
+                os.sched_setaffinity(int(task.name), cpus or set())
+    try:
+        yield
+    finally:
+        for thread, allowed in before.items():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(thread, allowed)
 
 
 def run_client(

@@ -57,6 +57,8 @@ class Application(Protocol):
 
     name: str
     client: str
+    #: Whether it writes into its folder, or only reads there.
+    writes: bool
 
     def missing(self) -> str | None:
         """Say why it cannot be evaluated here; None when it can."""

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole evaluations, as short as they can be: servers start, answer right, and are gone after."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hotcalls.apps.evaluate import lighttpd, measure, memcached, openvpn, processes, servers
+
+
+def evaluate(*words: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "hotcalls.cli", "evaluate", "--quick", "--json", "--no-peers",
+            "--seconds", "0.3", *words]  # fmt: skip
+    return subprocess.run(line, capture_output=True, text=True, timeout=110, check=False)
+
+
+ALL = {"native", "switch", "switch_unpinned", "hot"}
+SOME = {"native", "switch", "hot"}
+
+
+@pytest.mark.parametrize(
+    ("name", "modes"), [("memcached", ALL), ("lighttpd", SOME), ("openvpn", SOME)]
+)
+def test_a_server_is_measured_under_its_policy_in_every_mode(name: str, modes: set[str]) -> None:
+    applications: dict[str, servers.Application] = {
+        "memcached": memcached.Memcached(),
+        "lighttpd": lighttpd.Lighttpd(),
+        "openvpn": openvpn.Openvpn(),
+    }
+    why = applications[name].missing()
+    if why is not None:
+        pytest.skip(why)
+    done = evaluate("--modes", ",".join(modes), name)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert {each["mode"] for each in result["verified"]} == modes
+    assert all(each["failed"] == 0 < each["passed"] for each in result["verified"])
+    for scenario in result["scenarios"]:
+        runs = [run for run in result["runs"] if run["scenario"] == scenario["name"]]
+        assert {run["mode"] for run in runs} == modes
+        assert all(run["rate"] > 0 for run in runs)
+    assert result["servers"][0]["policy"] == f"{name}.toml"
+
+
+def test_an_evaluation_leaves_no_process_and_no_file_behind() -> None:
+    before = set(Path("/tmp").glob("hotcalls-*"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "hotcalls.cli", "evaluate", "--quick", "--no-peers", "--modes",
+         "native", "memcached"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as running:  # fmt: skip
+        deadline = time.monotonic() + 20
+        while not (below := processes.descendants(running.pid)):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        running.send_signal(2)
+        assert running.wait(30) == 130
+    deadline = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}").exists() for pid in below):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert set(Path("/tmp").glob("hotcalls-*")) <= before
+
+
+def test_namespaces_are_gone_with_their_holders() -> None:
+    if not servers.is_root():
+        pytest.skip("needs root, for network namespaces")
+    with openvpn.Namespaces() as spaces:
+        line = [*spaces.enter(1), "ping", "-n", "-c", "1", "-W", "2", openvpn._OUTER[0]]
+        assert subprocess.run(line, capture_output=True, check=False).returncode == 0
+        holders = [holder.pid for holder in spaces._holders]
+    assert not [pid for pid in holders if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_server_that_does_not_start_is_named_with_its_last_words(tmp_path: Path) -> None:
+    from hotcalls.apps.evaluate.errors import EvaluateError
+
+    log = tmp_path / "log"
+    with processes.running("a server", ["sh", "-c", "echo oh; exit 3"], log, enclosed=False) as s:
+        with pytest.raises(EvaluateError, match="a server ended with status 3: oh"):
+            s.wait_ready(lambda: False)
+
+
+def test_cpu_time_of_another_process_is_read() -> None:
+    program = "import time\nwhile time.process_time() < 0.2: pass\nprint(1, flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE,
+                          stdin=subprocess.PIPE) as busy:  # fmt: skip
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        assert 0.2e9 <= processes.cpu_ns(busy.pid) < 60e9
+        busy.kill()
+    assert processes.cpu_ns(busy.pid) == 0
+
+
+def test_threads_are_pinned_for_a_while_only() -> None:
+    allowed = os.sched_getaffinity(0)
+    with processes.pinned([os.getpid()], {min(allowed)}):
+        assert os.sched_getaffinity(0) == {min(allowed)}
+    assert os.sched_getaffinity(0) == allowed
+
+
+def test_a_shipped_policy_is_widened_by_the_folder_of_one_server_alone(tmp_path: Path) -> None:
+    from hotcalls.apps import policy
+
+    shipped = policy.shipped_path("lighttpd")
+    own = policy.load(measure.own_policy(shipped, tmp_path, False)).compiled().splitlines()
+    without = policy.load(shipped).compiled().splitlines()
+    assert set(own) - set(without) == {
+        f"path read allow {tmp_path}",
+        f"path write refuse 13 {tmp_path}",
+    }
