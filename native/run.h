@@ -96,8 +96,6 @@ uint32_t *run_interrupt_flag(void);
 /* Do companions follow their callers from core to core? */
 extern bool g_run_pinned;
 
-void run_stats_write(int fd);
-void run_trace_to(int fd, const char *names);
 
 /* ---- run_spawn.c, run_main.c ------------------------------------------------------------------ */
 

@@ -7,6 +7,8 @@
  */
 #define _GNU_SOURCE
 #include "run_serve.h"
+#include "run_stats.h"
+#include "run_trace.h"
 
 #include <signal.h>
 #include <string.h>
@@ -128,13 +130,11 @@ uint64_t g_run_parked;
 static void answer(struct run_job *job, enum hc_status status, long result)
 {
     struct hc_cell *u_cell = job->taking.u_cell;
-    if (status == HC_OK && job->started != 0)
-        run_trace_call(job, result, hc_tsc() - job->started);
+    /* Before the answer: afterwards the window is the program's again. */
     if (status == HC_OK) {
-        struct run_count *count = &g_run_counts[job->call.id];
-        (void)__atomic_add_fetch(&count->calls, 1u, __ATOMIC_RELAXED);
-        if (result < 0)
-            (void)__atomic_add_fetch(&count->errors, 1u, __ATOMIC_RELAXED);
+        run_stats_count(&job->call, result, job->started);
+        if (HC_UNLIKELY(run_trace_on()))
+            run_trace_call(job->frame.port->slot->index, &job->call, result, job->started);
         struct run_ms ms;
         memset(&ms, 0, sizeof ms);
         ms.words[0] = (uint64_t)(int64_t)result;
@@ -173,7 +173,7 @@ bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, 
     frame->cursor = 0;
     job->lane = lane;
     job->must_block = false;
-    job->started = 0;
+    job->started = HC_UNLIKELY(run_trace_on()) ? hc_tsc() : run_stats_start();
     job->call.progress = 0;
     job->call.row = NULL;
     enum hc_status status = HC_ERR_UNKNOWN_CALL;
@@ -188,7 +188,6 @@ bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, 
         answer(job, status, -error);
         return true;
     }
-    job->started = run_trace_wants(job->call.id) ? hc_tsc() : 0;
     if (tries && run_job_try(job))
         return true;
     if (tries)

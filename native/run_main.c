@@ -13,6 +13,8 @@
  */
 #define _GNU_SOURCE
 #include "run.h"
+#include "run_stats.h"
+#include "run_trace.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -214,7 +216,7 @@ static void block_signals(sigset_t *set)
 }
 
 /* Ends as the program has ended. */
-static _Noreturn void end_as(int status, int stats_fd)
+static _Noreturn void end_as(int status)
 {
     const uint32_t *u_state = &g_endpoint.end.u_peer_board->state;
     /* SYNC: acquire pairs with shim_start, state. */
@@ -222,7 +224,7 @@ static _Noreturn void end_as(int status, int stats_fd)
         !(WIFEXITED(status) && WEXITSTATUS(status) == 127))
         run_fail(125, "the program ended before it was in its enclave: the dynamic loader could "
                       "not load it, or not the shim");
-    run_stats_write(stats_fd);
+    run_stats_end();
     if (WIFSIGNALED(status)) {
         int number = WTERMSIG(status);
         sigset_t set;
@@ -237,7 +239,7 @@ static _Noreturn void end_as(int status, int stats_fd)
     _exit(WEXITSTATUS(status));
 }
 
-static _Noreturn void outlive(const sigset_t *set, int stats_fd)
+static _Noreturn void outlive(const sigset_t *set)
 {
     for (;;) {
         siginfo_t info;
@@ -245,7 +247,7 @@ static _Noreturn void outlive(const sigset_t *set, int stats_fd)
         int number = sigwaitinfo(set, &info);
         if (number == SIGCHLD) {
             if (waitpid(g_run_program, &status, WNOHANG) == g_run_program)
-                end_as(status, stats_fd);
+                end_as(status);
         } else if (number > 0 && info.si_code != SI_KERNEL) {
             (void)kill(g_run_program, number);
         }
@@ -271,8 +273,9 @@ int main(int argc, char **argv)
     options.trace_fd = move_up(options.trace_fd);
     options.stats_fd = move_up(options.stats_fd);
     run_policy_log_to(options.log_fd, options.learn);
-    run_trace_to(options.trace_fd, options.trace);
     run_path_init(options.program);
+    run_stats_init(options.stats_fd, &options, endpoint_cycles_per_us());
+    run_trace_init(options.trace_fd, options.trace, endpoint_cycles_per_us());
     uint8_t *u_base = make_channel(&options, &geometry, &channel_fd);
     start_serving(u_base, &geometry);
     g_run_pinned = options.pinned;
@@ -289,5 +292,5 @@ int main(int argc, char **argv)
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
     start_threads(options.mode);
-    outlive(&set, options.stats_fd);
+    outlive(&set);
 }

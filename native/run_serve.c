@@ -17,6 +17,7 @@
  */
 #define _GNU_SOURCE
 #include "run_serve.h"
+#include "run_stats.h"
 
 #include <sched.h>
 #include <string.h>
@@ -229,6 +230,7 @@ void *run_leader_main(void *argument)
     (void)argument;
     (void)prctl(PR_SET_NAME, "hc-leader");
     run_worker_init();
+    run_stats_leader();
     CPU_ZERO(&everywhere);
     (void)sched_getaffinity(0, sizeof everywhere, &everywhere);
     short_slice();

@@ -26,18 +26,9 @@ extern struct run_job g_run_jobs[HC_SLOTS_MAX];
 extern struct hc_end *g_run_end;
 extern struct run_shared *g_u_run_shared;
 
-/* run_stats.c; relaxed: statistics. */
-struct run_count {
-    uint64_t calls;
-    uint64_t errors;
-};
-extern struct run_count g_run_counts[ROW_COUNT];
+/* Relaxed: statistics. */
 extern uint64_t g_run_parked; /* calls that did not end at the first try */
 extern uint64_t g_run_handed; /* of these, given to a companion */
-
-/* run_trace.c */
-bool run_trace_wants(uint32_t id);
-void run_trace_call(const struct run_job *job, long result, uint64_t cycles);
 
 /* run_job.c */
 

@@ -1,99 +1,121 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * run_stats.c -- what was called how often, written as one JSON object when the program has ended.
+ * run_stats.c -- counting calls by name, hot and switched.
  *
- * Host side. Counts are this process' own; latencies and the ways that calls took are the
- * program's side's account, and as true as the program.
+ * Host side; the leader and the companions. Relaxed throughout: a counter publishes nothing, and
+ * its readers take each figure by itself.
  */
 #define _GNU_SOURCE
+#include "run_stats.h"
 #include "run_serve.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
 
-struct run_count g_run_counts[ROW_COUNT];
+static struct run_stats_header *g_header;
+static struct run_stats_row *g_counts;
+static __thread bool g_leader;
+static __thread uint32_t g_untimed;
 
-static uint64_t read_counter(const uint64_t *counter)
+static uint64_t clock_ns(clockid_t clock)
 {
-    return __atomic_load_n(counter, __ATOMIC_RELAXED);
+    struct timespec now;
+    if (clock_gettime(clock, &now) != 0)
+        return 0;
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static double seconds(const struct timeval *time)
+void run_stats_init(int fd, const struct run_options *options, uint64_t cycles_per_us)
 {
-    return (double)time->tv_sec + (double)time->tv_usec / 1e6;
+    if (fd < 0)
+        return;
+    size_t size = sizeof(struct run_stats_header) + ROW_COUNT * sizeof(struct run_stats_row);
+    if (ftruncate(fd, 0) != 0 || ftruncate(fd, (off_t)size) != 0)
+        run_fail(4, "statistics: descriptor %d: %s", fd, strerror(errno));
+    uint8_t *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
+        run_fail(4, "statistics: descriptor %d: %s", fd, strerror(errno));
+    /* A program that truncated it would end this process with SIGBUS. */
+    run_path_forbid(fd);
+    g_header = (struct run_stats_header *)(void *)base;
+    g_counts = (struct run_stats_row *)(void *)(base + sizeof *g_header);
+    for (uint32_t i = 0; i < ROW_COUNT; i++)
+        (void)strncpy(g_counts[i].name, run_row(i)->name, sizeof g_counts[i].name - 1u);
+    g_header->row_count = ROW_COUNT;
+    g_header->row_size = sizeof *g_counts;
+    g_header->mode = options->mode == HC_MODE_HOT ? 0u : options->pinned ? 1u : 2u;
+    g_header->cycles_per_us = cycles_per_us;
+    g_header->started_ns = clock_ns(CLOCK_MONOTONIC);
+    g_header->host_pid = getpid();
+    /* SYNC: release pairs with readers of the file, magic; publishes the header above. */
+    __atomic_store_n(&g_header->magic, RUN_STATS_MAGIC, __ATOMIC_RELEASE);
 }
 
-static void write_processor(FILE *out, const char *name, int who)
+void run_stats_leader(void)
+{
+    g_leader = true;
+}
+
+uint64_t run_stats_start(void)
+{
+    if (g_header == NULL || ++g_untimed % RUN_STATS_EVERY != 0)
+        return 0;
+    return hc_tsc();
+}
+
+/* Relaxed: one writer; a reader may see it a moment late. */
+static void add_alone(uint64_t *counter, uint64_t count)
+{
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + count, __ATOMIC_RELAXED);
+}
+
+/* Relaxed: only the sum matters. */
+static void add_shared(uint64_t *counter, uint64_t count)
+{
+    (void)__atomic_add_fetch(counter, count, __ATOMIC_RELAXED);
+}
+
+void run_stats_count(const struct run_call *call, long result, uint64_t started)
+{
+    if (g_header == NULL)
+        return;
+    struct run_stats_row *counts = &g_counts[call->id];
+    uint64_t bytes = call->row->returns == ROW_RETURNS_SIZE && result > 0 ? (uint64_t)result : 0;
+    if (g_leader) {
+        add_alone(&counts->hot.calls, 1);
+        if (result < 0)
+            add_alone(&counts->hot.errors, 1);
+        if (bytes != 0)
+            add_alone(&counts->hot.bytes, bytes);
+    } else {
+        add_shared(&counts->switched.calls, 1);
+        if (result < 0)
+            add_shared(&counts->switched.errors, 1);
+        if (bytes != 0)
+            add_shared(&counts->switched.bytes, bytes);
+    }
+    if (started != 0)
+        /* Relaxed: only the sum matters. */
+        (void)__atomic_add_fetch(&counts->histogram[hc_bucket_of(hc_tsc() - started)], 1u,
+                                 __ATOMIC_RELAXED);
+}
+
+void run_stats_end(void)
 {
     struct rusage usage;
-    if (getrusage(who, &usage) != 0)
+    if (g_header == NULL)
         return;
-    (void)fprintf(out, "\"%s\": {\"user_s\": %.6f, \"system_s\": %.6f, \"resident_kb\": %ld}, ",
-                  name, seconds(&usage.ru_utime), seconds(&usage.ru_stime), usage.ru_maxrss);
-}
-
-static void write_ways(FILE *out)
-{
-    struct hc_counters sum = {0};
-    for (uint32_t i = 0; i < g_run_end->geometry.slot_count; i++) {
-        const struct hc_counters *u_counters =
-            &hc_u_slot(g_run_end->u_base, &g_run_end->geometry, i)->owner_counters;
-        sum.hot += hc_untrusted_u64(&u_counters->hot);
-        sum.switched += hc_untrusted_u64(&u_counters->switched);
-        sum.fallen_back += hc_untrusted_u64(&u_counters->fallen_back);
-        sum.slept += hc_untrusted_u64(&u_counters->slept);
-        sum.rang += hc_untrusted_u64(&u_counters->rang);
-        sum.bytes_out += hc_untrusted_u64(&u_counters->bytes_out);
-        sum.errors += hc_untrusted_u64(&u_counters->errors);
-    }
-    (void)fprintf(out,
-                  "\"hot\": %" PRIu64 ", \"switched\": %" PRIu64 ", \"fallen_back\": %" PRIu64
-                  ", \"slept\": %" PRIu64 ", \"rang\": %" PRIu64 ", \"bytes_out\": %" PRIu64
-                  ", \"parked\": %" PRIu64 ", \"handed\": %" PRIu64 ", \"leader_sleeps\": %" PRIu64
-                  ", ",
-                  sum.hot, sum.switched, sum.fallen_back, sum.slept, sum.rang, sum.bytes_out,
-                  read_counter(&g_run_parked), read_counter(&g_run_handed),
-                  read_counter(&g_run_end->u_board->sleeps));
-}
-
-static void write_call(FILE *out, uint32_t id, const char *separator)
-{
-    const struct hc_histogram *u_histogram =
-        hc_u_histogram(g_run_end->u_base, &g_run_end->geometry, HC_ENCLAVE, id);
-    (void)fprintf(out,
-                  "%s\"%s\": {\"count\": %" PRIu64 ", \"errors\": %" PRIu64
-                  ", \"sampled\": %" PRIu64 ", \"max_cycles\": %" PRIu64 ", \"buckets\": [",
-                  separator, run_row(id)->name, read_counter(&g_run_counts[id].calls),
-                  read_counter(&g_run_counts[id].errors), hc_untrusted_u64(&u_histogram->count),
-                  hc_untrusted_u64(&u_histogram->max_cycles));
-    uint32_t last = HC_BUCKETS;
-    while (last != 0 && hc_untrusted_u32(&u_histogram->buckets[last - 1u]) == 0)
-        last--;
-    for (uint32_t i = 0; i < last; i++)
-        (void)fprintf(out, "%s%" PRIu32, i != 0 ? ", " : "",
-                      hc_untrusted_u32(&u_histogram->buckets[i]));
-    (void)fputs("]}", out);
-}
-
-void run_stats_write(int fd)
-{
-    FILE *out = fd >= 0 ? fdopen(fd, "w") : NULL;
-    const char *separator = "";
-    if (out == NULL)
-        return;
-    (void)fprintf(out, "{\"version\": 1, \"cycles_per_us\": %" PRIu64 ", ",
-                  g_run_end->bounds.cycles_per_us);
-    write_processor(out, "host", RUSAGE_SELF);
-    write_processor(out, "program", RUSAGE_CHILDREN);
-    write_ways(out);
-    (void)fputs("\"calls\": {", out);
-    for (uint32_t id = 0; id < ROW_COUNT; id++) {
-        if (read_counter(&g_run_counts[id].calls) == 0)
-            continue;
-        write_call(out, id, separator);
-        separator = ", ";
-    }
-    (void)fputs("}}\n", out);
-    (void)fclose(out);
+    if (getrusage(RUSAGE_CHILDREN, &usage) == 0)
+        g_header->program_cpu_ns =
+            (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000u +
+            (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000u;
+    g_header->host_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    g_header->program_pid = g_run_program;
+    g_header->parked = __atomic_load_n(&g_run_parked, __ATOMIC_RELAXED);
+    g_header->handed = __atomic_load_n(&g_run_handed, __ATOMIC_RELAXED);
+    g_header->sleeps = g_run_end->u_board->sleeps;
+    g_header->ended_ns = clock_ns(CLOCK_MONOTONIC);
 }

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hotcalls.apps.evaluate import analysis, marks, measure, model
 from hotcalls.apps.evaluate.errors import EvaluateError
 from hotcalls.apps.evaluate.model import HOT, Run
+from hotcalls.apps.stats import Call
 
 
 def compared(name: str = "memcached-c50", loop: model.Loop = "closed") -> model.Compared:
@@ -81,8 +82,8 @@ def test_the_rate_for_each_cpu_second_leaves_the_client_out() -> None:
 
 
 def test_calls_of_a_request_are_those_between_two_looks() -> None:
-    before = {"read": {"count": 10, "hot": 10}}
-    after = {"read": {"count": 30, "hot": 25}, "close": {"count": 5, "hot": 5}}
+    before = {"read": Call(10, hot=10)}
+    after = {"read": Call(30, hot=25), "close": Call(5, hot=5)}
     calls, hot = measure.per_request(before, after, 10)
     assert calls == {"read": 2.0, "close": 0.5}
     assert hot == pytest.approx(20 / 25)

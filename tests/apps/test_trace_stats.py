@@ -63,7 +63,7 @@ def test_statistics_that_nobody_wrote_are_an_error() -> None:
 
 def test_a_process_that_is_no_host_has_no_statistics() -> None:
     with subprocess.Popen(["sleep", "60"]) as other:
-        with pytest.raises(StatsError, match="no host process of `hotcalls run`"):
+        with pytest.raises(StatsError, match="is no `hotcalls run` of yours"):
             stats.read_running(other.pid)
         other.kill()
     with pytest.raises(StatsError, match="there is no process"):

@@ -11,12 +11,12 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
 from hotcalls.apps import launcher, policy_learn
 from hotcalls.apps import policy as policies
+from hotcalls.apps import stats as statistics
 from hotcalls.apps.launcher import Options
 from hotcalls.apps.program import Program, ProgramError, resolve
 from hotcalls.errors import HotcallsError, PolicyError
@@ -83,19 +83,6 @@ def _learning(target: Path, program: Program) -> Iterator[int]:
                f"{len(used.read | used.write)} paths", err=True)  # fmt: skip
 
 
-def _with_stats(program: Program, options: Options, stats: BinaryIO | None) -> int:
-    if stats is not None:
-        options.stats_fd = stats.fileno()
-    with launcher.started(program, options) as process:
-        status = process.wait()
-    if stats is not None:
-        from hotcalls.apps import stats as statistics
-
-        stats.seek(0)
-        click.echo(statistics.table(statistics.decode(stats.read())), err=True)
-    return status
-
-
 def _run(
     program: Program,
     options: Options,
@@ -114,9 +101,18 @@ def _run(
             options.log_fd = os.dup(2)
             stack.callback(os.close, options.log_fd)
         if learn is None and not stats:
+            if options.stats_fd is None:
+                # Its name holds our process id, which stays through exec: `hotcalls stats PID`.
+                options.stats_fd = statistics.create()
             launcher.replace(program, options)
-        kept = stack.enter_context(tempfile.TemporaryFile()) if stats else None
-        status = _with_stats(program, options, kept)
+        with tempfile.TemporaryFile() as kept:
+            options.stats_fd = kept.fileno()
+            with launcher.started(program, options) as process:
+                status = process.wait()
+            kept.seek(0)
+            counted = kept.read()
+        if stats:
+            click.echo(statistics.table(statistics.decode(counted)), err=True)
     launcher.leave_like(status)
 
 
@@ -172,7 +168,7 @@ def run_command(
         _say_what_is_not_contained(learn_policy is not None)
     try:
         if stats_file is not None:
-            with stats_file.open("wb") as target:
+            with stats_file.open("w+b") as target:
                 options.stats_fd = target.fileno()
                 _run(program, options, learn_policy, False, log)
         else:

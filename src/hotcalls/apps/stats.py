@@ -6,8 +6,12 @@ Host side. The counters are the host process's own: the enclave cannot forge the
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
+import struct
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -15,8 +19,13 @@ import msgspec
 
 from hotcalls.errors import HotcallsError
 
-#: Name of the memory in which a host process keeps its statistics, as /proc shows it.
-_MEMORY = "hotcalls-stats"
+#: native/run_stats.h: struct run_stats_header, struct run_stats_row.
+_MAGIC = 0x3153544154534348
+_HEADER = struct.Struct("<QIIQQQQQQqq48x")
+_ROW = struct.Struct("<24s6Q8x124I")
+_MODES = ("hot", "switch", "switch-unpinned")
+#: More rows than there are system calls are none of ours.
+_ROWS_MAX = 1024
 
 
 class StatsError(HotcallsError):
@@ -75,22 +84,57 @@ class Stats(msgspec.Struct, frozen=True):
     enclave_cpu_s: float = 0
     wall_s: float = 0
     tsc_hz: float = 0
+    host_pid: int = 0
 
 
-def decode(data: bytes) -> Stats:
-    """Return what a host process wrote.
+def decode(data: bytes, now_ns: int | None = None) -> Stats:
+    """Return what a host process has counted.
+
+    Parameters
+    ----------
+    data
+        The file.
+    now_ns
+        The time by the monotonic clock while the program runs; by default, now.
 
     Raises
     ------
     StatsError
-        When it wrote nothing, or something else.
+        When it is no file of a host process, or of one that has not begun.
     """
-    if not data.strip(b"\0 \n"):
-        raise StatsError("the host process wrote no statistics: it ended before the program began")
-    try:
-        return msgspec.json.decode(data.rstrip(b"\0"), type=Stats)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StatsError(f"not the statistics of a host process: {error}") from error
+    if len(data) < _HEADER.size:
+        raise StatsError("the host process counted nothing: it ended before the program began")
+    magic, count, size, mode, per_us, started, ended, host, program, host_pid, _ = (
+        _HEADER.unpack_from(data)
+    )
+    if magic != _MAGIC:
+        raise StatsError("these are no statistics of a host process of this version")
+    if size != _ROW.size or count > _ROWS_MAX or len(data) < _HEADER.size + count * size:
+        raise StatsError("the statistics are cut off, or of another version")
+    calls = {}
+    for row in range(count):
+        name, *numbers = _ROW.unpack_from(data, _HEADER.size + row * size)
+        hot, switched = numbers[0], numbers[3]
+        if hot + switched:
+            calls[name.rstrip(b"\0").decode("ascii", "replace")] = Call(
+                count=hot + switched,
+                hot=hot,
+                switch=switched,
+                errors=numbers[1] + numbers[4],
+                bytes=numbers[2] + numbers[5],
+                histogram=list(numbers[6:]),
+            )
+    if not ended:
+        ended = time.monotonic_ns() if now_ns is None else now_ns
+    return Stats(
+        calls,
+        mode=_MODES[mode] if mode < len(_MODES) else "",
+        host_cpu_s=host / 1e9,
+        enclave_cpu_s=program / 1e9,
+        wall_s=max(0, ended - started) / 1e9,
+        tsc_hz=per_us * 1e6,
+        host_pid=host_pid,
+    )
 
 
 def _nanoseconds(value: float) -> str:
@@ -132,9 +176,11 @@ def table(stats: Stats) -> str:
         for row in rows
     ]
     if stats.wall_s:
-        lines.append(
-            f"{stats.mode}, {stats.wall_s:.1f} s; CPU: enclave {stats.enclave_cpu_s:.2f} s, host "
-            f"process with its responders {stats.host_cpu_s:.2f} s"
+        lines.append(f"{stats.mode}, {stats.wall_s:.2f} s")
+    if stats.host_cpu_s:
+        lines[-1] += (
+            f"; CPU: program {stats.enclave_cpu_s:.2f} s, host process with its responders "
+            f"{stats.host_cpu_s:.2f} s"
         )
     return "\n".join(lines)
 
@@ -153,28 +199,58 @@ def _row(name: str, call: Call, stats: Stats) -> tuple[str, ...]:
     )
 
 
+def folder() -> Path:
+    """Return where the statistics of this user's runs are: nobody else may write there.
+
+    Raises
+    ------
+    StatsError
+        When somebody else has put something there.
+    """
+    user = os.getuid()
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    base = Path(given) if given and Path(given).is_dir() else None
+    path = Path(f"/tmp/hotcalls-{user}") if base is None else base / "hotcalls"  # noqa: S108
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o022:
+        raise StatsError(f"{path} is not a directory that user {user} alone may write: remove it")
+    return path
+
+
+def _file(pid: int) -> Path:
+    return folder() / f"{pid}.stats"
+
+
+def create() -> int:
+    """Return a descriptor for the statistics of the host process that this process will become.
+
+    What runs that are over have left is removed.
+    """
+    for path in folder().glob("*.stats"):
+        if not Path("/proc", path.stem).exists():
+            path.unlink(missing_ok=True)
+    path = _file(os.getpid())
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+
 def read_running(pid: int) -> Stats:
     """Return the statistics of a host process that runs, or of the host of an enclave.
 
     Raises
     ------
     StatsError
-        When `pid` is neither, or may not be looked at.
+        When `pid` is neither.
     """
     for candidate in (pid, _parent(pid)):
-        folder = Path(f"/proc/{candidate}/fd")
-        try:
-            for entry in sorted(folder.iterdir()):
-                if os.readlink(entry).startswith(f"/memfd:{_MEMORY}"):
-                    return decode(entry.read_bytes())
-        except FileNotFoundError:
-            continue
-        except PermissionError as error:
-            raise StatsError(
-                f"process {pid}: its user alone may look: run `hotcalls stats` as that user"
-            ) from error
+        with contextlib.suppress(FileNotFoundError):
+            found = decode(_file(candidate).read_bytes())
+            if found.host_pid == candidate:
+                return found
     raise StatsError(
-        f"process {pid} is no host process of `hotcalls run`: find it with `pgrep -x hotcalls-run`"
+        f"process {pid} is no `hotcalls run` of yours: find it with `pgrep -x hotcalls-run`"
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import random
 import shutil
@@ -20,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hotcalls.apps import stats
 from hotcalls.apps.evaluate import modes
 from hotcalls.apps.evaluate.clients import Seen
 from hotcalls.apps.evaluate.errors import EvaluateError, WrongReplyError
@@ -88,24 +88,18 @@ def placed(scenario: Scenario, cpus: Cpus) -> tuple[set[int] | None, int | None]
     return None, None
 
 
-def calls_of(stats: Path | None) -> dict[str, dict[str, int]]:
-    """Return the counters of ``hotcalls run`` by the name of the call; empty without any."""
-    if stats is None or not stats.is_file():
-        return {}
-    with contextlib.suppress(OSError, ValueError):
-        found: dict[str, dict[str, int]] = json.loads(stats.read_text(encoding="utf-8"))["calls"]
-        return found
-    return {}
+def calls_of(path: Path | None) -> dict[str, stats.Call]:
+    """Return what a host process has counted so far, by the name of the call."""
+    return {} if path is None else stats.decode(path.read_bytes()).calls
 
 
 def per_request(
-    before: dict[str, dict[str, int]], after: dict[str, dict[str, int]], count: float
+    before: dict[str, stats.Call], after: dict[str, stats.Call], count: float
 ) -> tuple[dict[str, float], float | None]:
     """Return the calls for each of `count` requests, by name, and the share that went hot."""
-    grown = {
-        name: calls["count"] - before.get(name, {}).get("count", 0) for name, calls in after.items()
-    }
-    hot = sum(calls["hot"] - before.get(name, {}).get("hot", 0) for name, calls in after.items())
+    none = stats.Call(0)
+    grown = {name: calls.count - before.get(name, none).count for name, calls in after.items()}
+    hot = sum(calls.hot - before.get(name, none).hot for name, calls in after.items())
     total = sum(grown.values())
     if total <= 0 or count <= 0:
         return {}, None
@@ -227,9 +221,9 @@ def _servers(
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             # Servers that give up root still have to reach their files.
             folder.chmod(0o755)
-            stats = folder / "stats.json" if mode.enclosed and not mode.peer else None
+            counted = folder / "stats" if mode.enclosed and not mode.peer else None
             own = policy and own_policy(policy, folder, application.writes)
-            place = Place(folder, own, stats)
+            place = Place(folder, own, counted)
             try:
                 subjects.append(stack.enter_context(application.start(mode, config, place)))
             except EvaluateError as error:
