@@ -65,6 +65,26 @@ static char **environment_of(int channel_fd)
     return environment;
 }
 
+/*
+ * What systemd says to its main process, which is this one, is meant for the program: in the child,
+ * before it becomes the program.
+ */
+static void rename_process(char **environment, pid_t parent)
+{
+    static const char *const names[] = {"LISTEN_PID=", "WATCHDOG_PID="};
+    static char values[2][32];
+    for (size_t k = 0; k < 2u; k++) {
+        size_t length = strlen(names[k]);
+        for (char **entry = environment; *entry != NULL; entry++) {
+            if (strncmp(*entry, names[k], length) != 0 ||
+                strtol(*entry + length, NULL, 10) != (long)parent)
+                continue;
+            (void)snprintf(values[k], sizeof values[k], "%s%d", names[k], (int)getpid());
+            *entry = values[k];
+        }
+    }
+}
+
 pid_t run_spawn(const struct run_options *options, int channel_fd)
 {
     int failed[2];
@@ -80,6 +100,7 @@ pid_t run_spawn(const struct run_options *options, int channel_fd)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
             _exit(125);
+        rename_process(environment, parent);
         memset(&action, 0, sizeof action);
         (void)sigemptyset(&none);
         /* What was ignored stays ignored (nohup); what we ignore or handle does not. */

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 
 import pytest
@@ -287,3 +288,20 @@ def test_a_policy_of_any_strings_compiles_to_whole_lines_or_is_refused(
         return
     assert (lines[0], lines[-2], lines[-1]) == ("hotcalls-policy 1", "end", "")
     assert {line.split(" ")[0] for line in lines[1:-2]} <= {"call", "path", "address"}
+
+
+def examples(root: Path) -> list[str]:
+    """Return the policies that the documents show."""
+    page = (root / "docs/man/hotcalls-policy.5").read_text().replace("\\-", "-")
+    guide = (root / "docs/run.md").read_text()
+    return [
+        *re.findall(r"^\.EX\n(.*?)^\.EE$", page, re.MULTILINE | re.DOTALL),
+        *re.findall(r"^```toml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL),
+    ]
+
+
+def test_the_policies_that_documents_show_are_valid(repository: Path, tmp_path: Path) -> None:
+    found = examples(repository)
+    assert len(found) == 3
+    for text in found:
+        assert "end" in compiled(tmp_path, text)
