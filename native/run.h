@@ -96,7 +96,6 @@ uint32_t *run_interrupt_flag(void);
 /* Do companions follow their callers from core to core? */
 extern bool g_run_pinned;
 
-
 /* ---- run_spawn.c, run_main.c ------------------------------------------------------------------ */
 
 struct run_options {

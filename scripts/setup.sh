@@ -91,6 +91,8 @@ find_missing() {
         need bubblewrap have bwrap
         need runsc have runsc
         need curl have curl
+        need sqlite3 have sqlite3
+        need redis-server have redis-server
     fi
 }
 

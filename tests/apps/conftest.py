@@ -12,6 +12,7 @@ import pytest
 
 from hotcalls.apps import syscalls
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 #: A small table of calls: of each kind some.

@@ -195,7 +195,7 @@ static void signals(void)
     char byte;
     int caught = sigsetjmp(g_jump, 1);
     if (caught == 0) {
-        alarm(1);
+        SAY(setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 50000}}, NULL));
         SAY(read(g_pipe[0], &byte, 1));
     }
     printf("caught %d\n", caught);

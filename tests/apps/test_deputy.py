@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host process does for the program what the program may do, and never lends it itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import enclosed
+import pytest
+
+
+@pytest.mark.parametrize("mode", enclosed.MODES)
+def test_a_hostile_program_reaches_nothing_of_its_host(mode: str, tmp_path: Path) -> None:
+    done = enclosed.run(enclosed.inside(mode, enclosed.program("deputy"), str(tmp_path)))
+    lines = dict(line.rsplit(": ", 1) for line in done.stdout.splitlines() if ": " in line)
+    assert done.returncode == 0, done.stderr
+    # The attempts knew whom to attack, and got to the last one.
+    assert "host known" in done.stdout
+    assert "writable shared mapping" in lines
+    assert [what for what, result in lines.items() if result == "reached"] == []
+    # Refused by our tables, each with the errno that they say, not by some accident.
+    expected = {
+        "/proc/self/mem": "EACCES", "link to host mem": "EACCES", "relative to /proc": "EACCES",
+        "host environ": "ENOENT", "directory link to self environ": "ENOENT", "fork": "ENOSYS",
+        "ptrace": "EPERM", "execve": "ENOSYS", "io_uring_setup": "ENOSYS", "unshare": "EPERM",
+        "kill host": "EPERM", "push into the terminal": "ENOTTY",
+    }  # fmt: skip
+    assert {what: lines[what] for what in expected} == expected
+
+
+def test_a_program_without_the_shim_can_do_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "static.c"
+    source.write_text(
+        "#include <fcntl.h>\n#include <unistd.h>\n"
+        f'int main(void) {{ return open("{tmp_path}/made", O_CREAT | O_WRONLY, 0600) < 0; }}\n'
+    )
+    program = tmp_path / "static"
+    assert enclosed.run(["gcc", "-static", "-o", str(program), str(source)]).returncode == 0
+    # Past the launcher, which refuses it with a better message.
+    from hotcalls.apps import launcher
+
+    done = enclosed.run([str(launcher.host_path()), "--", str(program), "static"])
+    assert done.returncode == 125
+    assert "before it was in its enclave" in done.stderr
+    assert not (tmp_path / "made").exists()
