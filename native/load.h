@@ -67,6 +67,7 @@ struct load {
     uint64_t random;
     struct load_tally tally;
     bool counting;
+    uint64_t answered; /* replies in all: filling and warming up too */
     int epoll;
 };
 

@@ -237,6 +237,7 @@ int load_receive(struct load *load, struct load_connection *connection)
         if (load->counting)
             count(&load->tally, request, now);
         used += (size_t)size;
+        load->answered++;
         connection->head = (connection->head + 1) % connection->queue_size;
         connection->sent--;
         replies++;

@@ -52,10 +52,11 @@ static void print_result(const struct load *load, const struct clock_state *begi
     const struct load_tally *tally = &load->tally;
     printf("{\"type\":\"load\",\"replies\":%" PRIu64 ",\"gets\":%" PRIu64 ",\"sets\":%" PRIu64
            ",\"wall_ns\":%" PRIu64 ",\"cpu_ns\":%" PRIu64 ",\"involuntary\":%ld"
-           ",\"overdue\":%" PRIu64 ",\"max_ns\":%" PRIu64 ",\"histogram\":[",
+           ",\"answered\":%" PRIu64 ",\"overdue\":%" PRIu64 ",\"max_ns\":%" PRIu64
+           ",\"histogram\":[",
            tally->replies, tally->gets, tally->sets, end->start_ns - begin->start_ns,
-           end->cpu_ns - begin->cpu_ns, end->involuntary - begin->involuntary, overdue,
-           tally->max_ns);
+           end->cpu_ns - begin->cpu_ns, end->involuntary - begin->involuntary, load->answered,
+           overdue, tally->max_ns);
     const char *comma = "";
     for (size_t i = 0; i < LOAD_BUCKETS; i++) {
         if (!tally->histogram[i])

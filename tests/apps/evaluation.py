@@ -9,11 +9,13 @@ from hotcalls.apps.evaluate.model import (
     NATIVE,
     SWITCH,
     UNPINNED,
+    Footprint,
     Latency,
     Result,
     Run,
     Scenario,
     Server,
+    Statistic,
     Verified,
 )
 from hotcalls.bench import machine
@@ -36,7 +38,7 @@ def run(name: str, mode: str, number: int, rate: float, *, steal: float = 0.0) -
     """Return a measurement of one second; its latency is that of one connection."""
     latency = Latency(1e6 / rate, 0.9e6 / rate, 3e6 / rate, 9e6 / rate)
     ocalls = {"read": 2.0, "sendmsg": 1.0} if mode not in (NATIVE,) else {}
-    return Run(name, mode, number, rate, 1.0, rate, latency, {"program": 0.5, "client": 0.4},
+    return Run(name, mode, number, rate, 1.0, rate, rate, latency, {"program": 0.5, "client": 0.4},
                steal, 1, steal > 0.02, ocalls)  # fmt: skip
 
 
@@ -71,6 +73,14 @@ def result(*names: str) -> Result:
         runs=measured,
         verified=[Verified("memcached", HOT, "memcapable", 54, 0)],
         compared=[each for each in compared if each is not None],
+        footprints=[
+            Footprint(mode, Statistic(start, start, start, 1), memory, 0.001, call)
+            for mode, start, memory, call in (
+                (NATIVE, 2.0, 3.0, Statistic(200.0, 200.0, 200.0, 1)),
+                (SWITCH, 90.0, 9.0, Statistic(5200.0, 5200.0, 5200.0, 1)),
+                (HOT, 112.0, 9.5, Statistic(450.0, 450.0, 450.0, 1)),
+            )
+        ],
         marks=[],
     )
     return msgspec.structs.replace(made, marks=marks.judge(made))

@@ -120,6 +120,16 @@ def test_a_mark_below_its_target_is_missed() -> None:
     assert verdicts["memcached, 1 connection, against native"] == "missed"
 
 
+def test_what_a_mode_costs_by_itself_is_judged_over_native() -> None:
+    found = {mark.name: mark for mark in known.result().marks}
+    # 250 ns of a counter of 2.6 GHz.
+    hot = found["one call through the C library, hot"]
+    assert (hot.measured, hot.verdict) == ("650 cycles", "met")
+    assert found["one call through the C library, switch"].measured == "13,000 cycles"
+    assert (found["start"].measured, found["start"].verdict) == ("110 ms", "missed")
+    assert (found["resident memory"].measured, found["idle"].verdict) == ("6.5 MiB", "met")
+
+
 def test_the_ceiling_stands_beside_a_speed_up() -> None:
     assert marks.ceiling(compared()) == "at most 4.00×: what native is to switch here"
 

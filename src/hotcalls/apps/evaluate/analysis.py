@@ -116,5 +116,8 @@ def compare(scenario: Scenario, runs: Sequence[Run]) -> Compared | None:
         of_native=_ratio(own, HOT, NATIVE) if closed else None,
         latency_change=_latency_change(own),
         regained=_regained(own) if closed else None,
+        hot_share=statistic(
+            run.hot_share for run in own if run.mode == HOT and run.hot_share is not None
+        ),
         disturbed=sum(run.disturbed for run in own),
     )

@@ -43,6 +43,8 @@ class Seen:
         CPU time of the client itself.
     lost
         Share of what was sent that got no answer.
+    note
+        What has to be said beside the figures.
     """
 
     count: float
@@ -52,6 +54,8 @@ class Seen:
     cpu_s: float
     lost: float = 0.0
     note: str = ""
+    #: All that was answered, what was not timed included; None: `count`.
+    answered: float | None = None
 
 
 def load_path() -> Path:
@@ -117,6 +121,7 @@ def memcached_load(
         rate=event["replies"] / wall_s,
         latency=latency_of(histogram, event["max_ns"]),
         cpu_s=event["cpu_ns"] / 1e9,
+        answered=event["answered"],
         note=f"{overdue} requests were due and unanswered at the end" if overdue > 100 else "",
     )
 

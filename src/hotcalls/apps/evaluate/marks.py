@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hotcalls.apps.evaluate.model import HOT, NATIVE, SWITCH, Compared, Mark, Result, Statistic
+from hotcalls.apps.evaluate.model import (
+    HOT,
+    NATIVE,
+    SWITCH,
+    Compared,
+    Footprint,
+    Mark,
+    Result,
+    Statistic,
+    Verdict,
+)
 from hotcalls.apps.evaluate.modes import GVISOR
 
 
@@ -72,6 +82,13 @@ def _light(found: Compared) -> float | None:
     return found.p50_us[HOT].median / found.p50_us[SWITCH].median
 
 
+def _light_cpu(found: Compared) -> float | None:
+    """Return the CPU time a request by hot calls as a multiple of that by switch calls."""
+    if not all(mode in found.rate_per_cpu for mode in (HOT, SWITCH)):
+        return None
+    return found.rate_per_cpu[SWITCH].median / found.rate_per_cpu[HOT].median
+
+
 _WANTED = (
     _faster("memcached, 50 connections", "memcached-c50", 1.4),
     _faster("memcached, client off the processor", "memcached-burst", 2.2),
@@ -97,6 +114,13 @@ _WANTED = (
         lambda found: "" if (ratio := _light(found)) is None else f"{ratio:.2f}×",
     ),
     _Wanted(
+        "light load: CPU of memcached, 2,000 requests/s",
+        "memcached-r2000",
+        "hot no more than switch (within 5 %)",
+        lambda found: None if (ratio := _light_cpu(found)) is None else ratio <= 1.05,
+        lambda found: "" if (ratio := _light_cpu(found)) is None else f"{ratio:.2f}×",
+    ),
+    _Wanted(
         "memcached, 50 connections, against gVisor's ptrace platform",
         "memcached-c50",
         "hot and switch ≥ 5×",
@@ -106,9 +130,59 @@ _WANTED = (
 )
 
 
+class _Own(NamedTuple):
+    """A mark on what a mode costs by itself."""
+
+    name: str
+    mode: str
+    target: str
+    limit: float
+    unit: str
+    #: Of the mode and of native; None where it was not measured.
+    value: Callable[[Footprint, Footprint, float], float | None]
+
+
+def _call_cycles(own: Footprint, native: Footprint, hz: float) -> float | None:
+    if own.call_ns is None or native.call_ns is None:
+        return None
+    return (own.call_ns.median - native.call_ns.median) * hz / 1e9
+
+
+_OWN = (
+    _Own("one call through the C library, hot", HOT, "≤ 800 cycles over native", 800, "cycles",
+         _call_cycles),
+    _Own("one call through the C library, switch", SWITCH, "≤ 16,000 cycles over native", 16000,
+         "cycles", _call_cycles),
+    _Own("start", HOT, "≤ 100 ms over native", 100, "ms",
+         lambda own, native, hz: own.start_ms.median - native.start_ms.median),
+    _Own("resident memory", HOT, "≤ 8 MiB over native", 8, "MiB",
+         lambda own, native, hz: own.resident_mib - native.resident_mib),
+    _Own("idle", HOT, "≤ 0.5 % of a core", 0.5, "%",
+         lambda own, native, hz: own.idle_share * 100),
+)  # fmt: skip
+
+
+def _judge_own(result: Result) -> list[Mark]:
+    marks = []
+    native = result.footprint(NATIVE)
+    for wanted in _OWN:
+        own = result.footprint(wanted.mode)
+        value = None
+        if own is not None and native is not None:
+            value = wanted.value(own, native, result.machine.tsc_hz)
+        text = "" if value is None else f"{value:,.3g} {wanted.unit}"
+        if value is not None and abs(value) >= 100:
+            text = f"{value:,.0f} {wanted.unit}"
+        verdict: Verdict = "not seen"
+        if value is not None:
+            verdict = "met" if value <= wanted.limit else "missed"
+        marks.append(Mark(wanted.name, wanted.target, text, verdict))
+    return marks
+
+
 def judge(result: Result) -> list[Mark]:
     """Return every mark with its verdict."""
-    marks = []
+    marks = _judge_own(result)
     for wanted in _WANTED:
         found = result.comparison(wanted.scenario)
         held = None if found is None else wanted.holds(found)

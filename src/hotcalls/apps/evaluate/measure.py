@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotcalls.apps import stats
-from hotcalls.apps.evaluate import modes
+from hotcalls.apps.evaluate import footprint, modes
 from hotcalls.apps.evaluate.clients import Seen
 from hotcalls.apps.evaluate.errors import EvaluateError, WrongReplyError
-from hotcalls.apps.evaluate.model import Run, Scenario, Verified
+from hotcalls.apps.evaluate.model import Footprint, Run, Scenario, Verified
 from hotcalls.apps.evaluate.modes import Mode
 from hotcalls.apps.evaluate.processes import Ticks, pinned
 from hotcalls.apps.evaluate.servers import Application, Place, Subject
@@ -63,6 +63,7 @@ class Measured:
     runs: list[Run] = field(default_factory=list)
     verified: list[Verified] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    footprints: list[Footprint] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _once(
         steal = ticks.steal()
     used = subject.started.cpu_s()
     subject.started.check()
-    ocalls, hot_share = per_request(calls, calls_of(subject.stats), seen.count)
+    ocalls, hot_share = per_request(calls, calls_of(subject.stats), seen.answered or seen.count)
     spent = {role: max(0.0, after - cpu.get(role, 0.0)) for role, after in used.items()}
     if scenario.loop == "burst":
         # The CPU time is that of filling and of all rounds: it belongs to none of them.
@@ -149,6 +150,7 @@ def run_of(
         round=number,
         count=seen.count,
         wall_s=seen.wall_s,
+        answered=seen.answered or seen.count,
         rate=seen.rate,
         latency=seen.latency,
         cpu_s={**cpu_s, "client": seen.cpu_s},
@@ -193,7 +195,7 @@ def _configs(scenarios: Sequence[Scenario]) -> list[dict[str, str]]:
 def steps(applications: Sequence[Application], budget: Budget, wanted: Sequence[Mode]) -> int:
     """Return how many measurements there are at most: the length of a progress bar."""
     scenarios = sum(len(each.scenarios(not budget.quick)) for each in applications)
-    return len(wanted) * (scenarios * budget.rounds + len(applications))
+    return len(wanted) * (scenarios * budget.rounds + len(applications) + 1)
 
 
 def own_policy(shipped: Path, folder: Path, writes: bool) -> Path:
@@ -292,6 +294,10 @@ def measure(
                         measured.verified += _verify(application, subjects, advance)
                     _round(application, subjects, chosen, number, budget, cpus, order, measured,
                            advance)  # fmt: skip
+        if application.name == "memcached":
+            measured.footprints = footprint.measure(
+                application, own, budget.quick, budget.seed, advance
+            )
     return measured
 
 

@@ -48,6 +48,8 @@ class Run(msgspec.Struct, frozen=True):
     #: Requests (or bytes, or pings) that were answered, and how long that took.
     count: float
     wall_s: float
+    #: The same in all, warming up included: what the CPU time and the calls were spent on.
+    answered: float
     #: In the unit of the scenario.
     rate: float
     latency: Latency | None
@@ -69,7 +71,7 @@ class Run(msgspec.Struct, frozen=True):
 
     def cpu_per_request_us(self) -> float:
         """Return the CPU time of all parties for one request."""
-        return sum(self.cpu_s.values()) / self.count * 1e6 if self.count else 0.0
+        return sum(self.cpu_s.values()) / self.answered * 1e6 if self.answered else 0.0
 
     def server_cpu_s(self) -> float:
         """Return the CPU time of all parties but the client."""
@@ -78,7 +80,8 @@ class Run(msgspec.Struct, frozen=True):
     def rate_per_cpu(self) -> float | None:
         """Return what a CPU second of the server's side yields; None where it is not known."""
         cpu = self.server_cpu_s()
-        return self.rate * self.wall_s / cpu if cpu > 0 else None
+        share = self.answered / self.count if self.count else 0.0
+        return self.rate * self.wall_s * share / cpu if cpu > 0 else None
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -138,7 +141,23 @@ class Compared(msgspec.Struct, frozen=True):
     latency_change: Statistic | None
     #: (hot - switch) / (native - switch), by time a request.
     regained: Statistic | None
+    #: Share of these calls that a polling thread took.
+    hot_share: Statistic | None
     disturbed: int
+
+
+class Footprint(msgspec.Struct, frozen=True):
+    """What a mode costs by itself."""
+
+    mode: str
+    #: To run ``true`` and be back.
+    start_ms: Statistic
+    #: Of an idle memcached, and of its host process.
+    resident_mib: float
+    #: Share of a core that they take while idle.
+    idle_share: float
+    #: One read or write of one byte through the C library, by dd; None where it was left out.
+    call_ns: Statistic | None
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -188,11 +207,16 @@ class Result(msgspec.Struct, frozen=True):
     runs: list[Run]
     verified: list[Verified]
     compared: list[Compared]
+    footprints: list[Footprint]
     marks: list[Mark]
 
     def scenario(self, name: str) -> Scenario:
         """Return the scenario called `name`."""
         return next(scenario for scenario in self.scenarios if scenario.name == name)
+
+    def footprint(self, mode: str) -> Footprint | None:
+        """Return what a mode costs by itself, or None when that was not measured."""
+        return next((each for each in self.footprints if each.mode == mode), None)
 
     def comparison(self, name: str) -> Compared | None:
         """Return the comparison of a scenario, or None when it was not measured."""

@@ -67,7 +67,7 @@ def _compared_line(scenario: Scenario, found: Compared) -> Line:
         _value(words.percent(found.latency_change, signed=True), found.latency_change,
                "latency_change"),
         _value(words.percent(found.regained), found.regained, "regained"),
-        Cell(words.ocalls(found), tone="dim"),
+        Cell(words.ocalls(found, scenario), tone="dim"),
     ]  # fmt: skip
     note = f"{found.disturbed} runs were disturbed by steal." if found.disturbed else ""
     return Line(scenario.name, cells, "compared", note=note)
@@ -123,6 +123,31 @@ def _marks(result: Result) -> Table:
         for mark in result.marks
     ]
     return Table(("mark", "target", "measured", "verdict"), lines)
+
+
+def _footprints(result: Result) -> Table:
+    lines = [
+        Line(
+            "footprint",
+            [
+                Cell(modes.find(each.mode).title),
+                Cell(f"{each.start_ms.median:.0f} ms", each.start_ms.median, "start_ms"),
+                Cell(f"{each.resident_mib:.1f} MiB", each.resident_mib, "resident_mib"),
+                Cell(f"{each.idle_share:.2%}", each.idle_share, "idle_share"),
+                Cell("")
+                if each.call_ns is None
+                else Cell(f"{each.call_ns.median:,.0f} ns", each.call_ns.median, "call_ns"),
+            ],
+            each.mode,
+        )
+        for each in result.footprints
+    ]
+    return Table(
+        ("mode", ">start and end of true", ">resident", ">of a core, idle", ">one call"),
+        lines,
+        note="Resident and idle: memcached without a client, its host process included. One call: "
+        "a read or write of one byte by dd, through the C library.",
+    )
 
 
 def _published(result: Result) -> Table:
@@ -242,6 +267,11 @@ def build(result: Result) -> Report:
     sections = [
         Section("marks", "What had to hold", tables=[_marks(result)]),
         *(_server(result, server) for server in result.servers),
+        *(
+            [Section("footprint", "What a mode costs by itself", tables=[_footprints(result)])]
+            if result.footprints
+            else []
+        ),
         Section("paper", "Beside the paper", tables=[_published(result)]),
     ]
     return Report(

@@ -78,6 +78,7 @@ def assemble(
         runs=measured.runs,
         verified=measured.verified,
         compared=[each for each in compared if each is not None],
+        footprints=measured.footprints,
         marks=[],
     )
     return msgspec.structs.replace(found, marks=marks.judge(found))

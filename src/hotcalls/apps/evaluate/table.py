@@ -66,7 +66,6 @@ def _line(scenario: Scenario, found: Compared) -> list[str]:
         words.times(found.of_native),
         words.percent(found.latency_change, signed=True),
         words.percent(found.regained),
-        words.ocalls(found),
         f"{found.disturbed} with steal" if found.disturbed else "",
     ]
 
@@ -74,7 +73,7 @@ def _line(scenario: Scenario, found: Compared) -> list[str]:
 def _comparison(result: Result) -> Table:
     heads = (
         "", "scenario", "hot / switch", "native / switch", "hot / native", "latency", "regained",
-        "calls", "",
+        "",
     )  # fmt: skip
     table = _table("hot calls against switch calls", heads, left=2)
     for scenario in result.scenarios:
@@ -86,6 +85,29 @@ def _comparison(result: Result) -> Table:
         f"−{published.LATENCY_LESS.low * 100:.0f} … −{published.LATENCY_LESS.high * 100:.0f} %",
         "", "", "",
     )  # fmt: skip
+    return table
+
+
+def _calls(result: Result) -> Table:
+    table = _table("calls out of the enclave for each request", ("", "scenario", "calls"), left=3)
+    for scenario in result.scenarios:
+        found = result.comparison(scenario.name)
+        if found is not None and found.ocalls:
+            table.add_row(scenario.server, scenario.title, words.ocalls(found, scenario))
+    return table
+
+
+def _footprints(result: Result) -> Table:
+    heads = ("by itself", "start", "resident", "idle", "one call")
+    table = _table("what a mode costs by itself", heads)
+    for each in result.footprints:
+        table.add_row(
+            modes.find(each.mode).title,
+            f"{each.start_ms.median:.0f} ms",
+            f"{each.resident_mib:.1f} MiB",
+            f"{each.idle_share:.2%} of a core",
+            f"{each.call_ns.median:,.0f} ns" if each.call_ns else "",
+        )
     return table
 
 
@@ -130,6 +152,10 @@ def renderables(result: Result) -> list[RenderableType]:
         )
     if result.compared:
         parts += [Text(""), _comparison(result)]
+    if any(found.ocalls for found in result.compared):
+        parts += [Text(""), _calls(result)]
+    if result.footprints:
+        parts += [Text(""), _footprints(result)]
     if result.marks:
         parts += [Text(""), _marks(result.marks)]
     return parts

@@ -48,8 +48,15 @@ def _spread(value: Statistic, form: str, scale: float = 1) -> str:
     return f" ({form.format(value.least * scale)} … {form.format(value.most * scale)})"
 
 
-def ocalls(found: Compared, most: int = 5) -> str:
-    """Write the calls of one request by name, the most frequent first."""
-    named = [f"{name} {count:.2f}" for name, count in found.ocalls.items() if count >= 0.005]
-    total = sum(found.ocalls.values())
-    return f"{total:.2f} a request: {', '.join(named[:most])}" if named else ""
+def ocalls(found: Compared, scenario: Scenario, most: int = 5) -> str:
+    """Write the calls of one request (or MiB) by name, the most frequent first."""
+    unit, scale = {
+        "Mbit/s": ("MiB", 1 << 20),
+        "pings/s": ("ping", 1),
+    }.get(scenario.unit, ("request", 1))
+    counts = {name: count * scale for name, count in found.ocalls.items()}
+    named = [f"{name} {count:.2f}" for name, count in counts.items() if count >= 0.005]
+    if not named:
+        return ""
+    text = f"{sum(counts.values()):.2f} a {unit}: {', '.join(named[:most])}"
+    return text + (f"; {found.hot_share.median:.0%} hot" if found.hot_share else "")
