@@ -15,7 +15,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple, NoReturn
 
 import click
@@ -89,11 +88,18 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name].summary) for name in sorted(COMMANDS)])
 
 
-def _version() -> str:
+def _show_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    # Late: reading the metadata of packages takes as long as everything else that is loaded here.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return version("hotcalls")
+        number = version("hotcalls")
     except PackageNotFoundError:
-        return "not installed"
+        number = "not installed"
+    click.echo(f"hotcalls {number}")
+    ctx.exit()
 
 
 @click.group(
@@ -103,7 +109,14 @@ def _version() -> str:
     "4 an enclave is not possible here, 5 the enclave was lost, 130 interrupted. "
     "HOTCALLS_DEBUG=1 shows the traceback of an error.",
 )
-@click.version_option(_version(), prog_name="hotcalls", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Call code in a locked-down process at about the price of a function call.
 

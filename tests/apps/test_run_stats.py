@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hotcalls.apps import stats
+from hotcalls.apps import stats, stats_file
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="hotcalls run needs x86-64")
 HOTCALLS = [sys.executable, "-m", "hotcalls.cli"]
@@ -94,11 +94,11 @@ def test_what_runs_that_are_over_left_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    old = stats.folder() / f"{2**22 - 1}.stats"
+    old = stats_file.folder() / f"{2**22 - 1}.stats"
     old.write_bytes(b"")
-    descriptor = stats.create()
+    descriptor = stats_file.create()
     assert not old.exists()
-    assert (stats.folder() / f"{os.getpid()}.stats").exists()
+    assert (stats_file.folder() / f"{os.getpid()}.stats").exists()
     os.close(descriptor)
 
 
@@ -108,8 +108,8 @@ def test_a_folder_of_somebody_else_is_refused(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     (tmp_path / "hotcalls").mkdir(mode=0o777)
     (tmp_path / "hotcalls").chmod(0o777)
-    with pytest.raises(stats.StatsError, match="may write: remove it"):
-        stats.folder()
+    with pytest.raises(stats_file.StatsError, match="may write: remove it"):
+        stats_file.folder()
 
 
 def test_a_trace_has_a_line_for_each_call_with_its_result(tmp_path: Path) -> None:

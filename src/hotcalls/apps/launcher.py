@@ -16,11 +16,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from hotcalls.apps import policy as policies
 from hotcalls.apps.program import Program
-from hotcalls.errors import HotcallsError
+from hotcalls.failure import HotcallsError
+
+if TYPE_CHECKING:
+    from hotcalls.apps.policy import Policy
 
 MODES = ("hot", "switch", "switch-unpinned")
 #: The exit code for what is not the program's own doing, as env(1) and timeout(1) have it.
@@ -64,7 +66,7 @@ class Options:
     """
 
     mode: str = "hot"
-    policy: policies.Policy | None = None
+    policy: Policy | None = None
     log_fd: int | None = None
     trace_fd: int | None = None
     stats_fd: int | None = None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import importlib.resources
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -367,12 +366,3 @@ def find(name: str) -> Path:
     if "/" not in name and not name.endswith(_SUFFIX) and name in shipped():
         return shipped_path(name)
     return Path(name)
-
-
-def describe_default() -> Sequence[str]:
-    """Return what holds without a policy, in short sentences."""
-    return (
-        "the program can read, write and connect to what you can",
-        "it cannot start programs, trace or signal those of others, or load code that did not "
-        "come through its host process",
-    )

@@ -11,15 +11,18 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from hotcalls.apps import launcher, policy_learn
-from hotcalls.apps import policy as policies
-from hotcalls.apps import stats as statistics
+from hotcalls.apps import launcher, stats_file
 from hotcalls.apps.launcher import Options
 from hotcalls.apps.program import Program, ProgramError, resolve
-from hotcalls.errors import HotcallsError, PolicyError
+from hotcalls.failure import HotcallsError
+
+if TYPE_CHECKING:
+    # Loaded late: a program must not wait for what it does not use.
+    from hotcalls.apps.policy import Policy
 
 _PATH = click.Path(dir_okay=False, path_type=Path)
 _EPILOG = """\b
@@ -35,10 +38,21 @@ run in an enclave, 127 there is no such program; 3 the policy was refused.
 """
 
 
-def read_policy(name: str | None) -> policies.Policy | None:
+#: What holds without a policy.
+NOT_CONTAINED = (
+    "the program can read, write and connect to what you can",
+    "it cannot start programs, trace or signal those of others, or load code that did not come "
+    "through its host process",
+)
+
+
+def read_policy(name: str | None) -> Policy | None:
     """Return the policy that ``--policy`` names: a file, or one that is shipped."""
     if name is None:
         return None
+    from hotcalls.apps import policy as policies
+    from hotcalls.errors import PolicyError
+
     path = policies.find(name)
     try:
         return policies.load(path)
@@ -53,7 +67,7 @@ def _say_what_is_not_contained(learning: bool) -> None:
     # To people only: where nobody looks, standard error is the program's own.
     if sys.stderr.isatty():
         what = "learning" if learning else "no --policy"
-        click.echo(f"hotcalls run: {what}: {'; '.join(policies.describe_default())}", err=True)
+        click.echo(f"hotcalls run: {what}: {'; '.join(NOT_CONTAINED)}", err=True)
 
 
 @contextlib.contextmanager
@@ -62,6 +76,8 @@ def _learning(target: Path, program: Program) -> Iterator[int]:
 
     Lines that are not about what was allowed go on to standard error.
     """
+    from hotcalls.apps import policy_learn
+
     reading, writing = os.pipe()
     used = policy_learn.Used()
 
@@ -103,7 +119,7 @@ def _run(
         if learn is None and not stats:
             if options.stats_fd is None:
                 # Its name holds our process id, which stays through exec: `hotcalls stats PID`.
-                options.stats_fd = statistics.create()
+                options.stats_fd = stats_file.create()
             launcher.replace(program, options)
         with tempfile.TemporaryFile() as kept:
             options.stats_fd = kept.fileno()
@@ -112,6 +128,8 @@ def _run(
             kept.seek(0)
             counted = kept.read()
         if stats:
+            from hotcalls.apps import stats as statistics
+
             click.echo(statistics.table(statistics.decode(counted)), err=True)
     launcher.leave_like(status)
 

@@ -7,8 +7,6 @@ Host side. The counters are the host process's own: the enclave cannot forge the
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
 import struct
 import sys
 import time
@@ -17,7 +15,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from hotcalls.errors import HotcallsError
+from hotcalls.apps.stats_file import StatsError as StatsError
+from hotcalls.apps.stats_file import path_of
 
 #: native/run_stats.h: struct run_stats_header, struct run_stats_row.
 _MAGIC = 0x3153544154534348
@@ -26,10 +25,6 @@ _ROW = struct.Struct("<24s6Q8x124I")
 _MODES = ("hot", "switch", "switch-unpinned")
 #: More rows than there are system calls are none of ours.
 _ROWS_MAX = 1024
-
-
-class StatsError(HotcallsError):
-    """There are no statistics to show; says why."""
 
 
 #: As channel.h has them: the first bucket ends at 32 cycles, then four to an octave.
@@ -199,43 +194,6 @@ def _row(name: str, call: Call, stats: Stats) -> tuple[str, ...]:
     )
 
 
-def folder() -> Path:
-    """Return where the statistics of this user's runs are: nobody else may write there.
-
-    Raises
-    ------
-    StatsError
-        When somebody else has put something there.
-    """
-    user = os.getuid()
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    base = Path(given) if given and Path(given).is_dir() else None
-    path = Path(f"/tmp/hotcalls-{user}") if base is None else base / "hotcalls"  # noqa: S108
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o022:
-        raise StatsError(f"{path} is not a directory that user {user} alone may write: remove it")
-    return path
-
-
-def _file(pid: int) -> Path:
-    return folder() / f"{pid}.stats"
-
-
-def create() -> int:
-    """Return a descriptor for the statistics of the host process that this process will become.
-
-    What runs that are over have left is removed.
-    """
-    for path in folder().glob("*.stats"):
-        if not Path("/proc", path.stem).exists():
-            path.unlink(missing_ok=True)
-    path = _file(os.getpid())
-    path.unlink(missing_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-
-
 def read_running(pid: int) -> Stats:
     """Return the statistics of a host process that runs, or of the host of an enclave.
 
@@ -246,7 +204,7 @@ def read_running(pid: int) -> Stats:
     """
     for candidate in (pid, _parent(pid)):
         with contextlib.suppress(FileNotFoundError):
-            found = decode(_file(candidate).read_bytes())
+            found = decode(path_of(candidate).read_bytes())
             if found.host_pid == candidate:
                 return found
     raise StatsError(
