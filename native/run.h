@@ -13,6 +13,7 @@
 #include "run_policy.h"
 #include "run_shared.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <sys/syscall.h>
@@ -85,10 +86,21 @@ long run_stream_send(struct run_call *call, long arguments[6], int buffer, int s
 void run_path_init(const char *program);
 /* What must never be reached under another name: the file behind one of our descriptors. */
 void run_path_forbid(int fd);
+/* The directory of our own threads, also after a chroot of the program. */
+DIR *run_path_open_tasks(void);
 
 /* ---- run_job.c, run_serve.c, run_companion.c ------------------------------------------------ */
 
 void run_serve_init(struct hc_end *end, struct run_shared *u_shared);
+/* run_threads.c */
+void run_threads_init(void);
+void run_threads_open(void);
+/* Makes a system call in every thread of this process; the first error, or 0. */
+long run_everywhere(long number, const long arguments[6]);
+/* The program has broken the channel: it is ended. */
+void run_broken(const char *what);
+/* Lets the signals of this process' own reach the calling thread. */
+void run_worker_init(void);
 void *run_watcher_main(void *argument);
 void *run_leader_main(void *argument);
 void *run_steward_main(void *argument);

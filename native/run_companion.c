@@ -47,7 +47,7 @@ static void serve(uint32_t slot)
             return;
         enum hc_taken taken = hc_take(lane, true, &job->taking);
         if (HC_UNLIKELY(taken == HC_BROKEN))
-            hc_break(g_run_end, HC_ERR_POISONED, "a cell holds a word that is not of its lane");
+            run_broken("a cell holds a word that is not of its lane");
         if (taken == HC_TOOK) {
             (void)run_job_start(job, slot, lane, false);
             g_run_end->u_board->switched++;
@@ -113,6 +113,7 @@ void *run_steward_main(void *argument)
     uint32_t *u_attention = &g_run_end->u_board->attention;
     (void)argument;
     (void)prctl(PR_SET_NAME, "hc-steward");
+    run_threads_open();
     for (;;) {
         /* SYNC: acquire pairs with hc_ring_companion, attention; the bell is set before it. */
         uint32_t seen = __atomic_load_n(u_attention, __ATOMIC_ACQUIRE);

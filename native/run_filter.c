@@ -18,7 +18,13 @@ int run_filter_install(int pipe)
 {
     const uint32_t own = (uint32_t)getpid();
     const struct sock_filter program[] = {
-        FILTER_HEAD,
+        /* Only the calls of this architecture: neither int 0x80 nor x32. */
+        LOAD(FIELD(arch)),
+        JUMP(BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0),
+        RETURN(SECCOMP_RET_KILL_PROCESS),
+        LOAD(FIELD(nr)),
+        JUMP(BPF_JGE, X32_BIT, 0, 1),
+        RETURN(SECCOMP_RET_KILL_PROCESS),
 #define SHIM_NATIVE(call, why) WHEN(call, ALLOW),
 #define SHIM_GATED(call, why) WHEN(call, ALLOW),
 #define SHIM_EMULATED(call, why)
@@ -57,7 +63,9 @@ int run_filter_install(int pipe)
         JUMP(BPF_JEQ, (uint32_t)pipe, 0, 1),
         ALLOW,
         TRAP,
-        FILTER_CONDITIONS(own),
+#define OWN_ID own
+#include "syscall_conditions.h"
+#undef OWN_ID
         TRAP,
     };
     const struct sock_fprog filter = {

@@ -26,6 +26,37 @@ static long outcome(int result)
     return result == 0 ? 0 : -error;
 }
 
+/* struct __user_cap_header_struct and __user_cap_data_struct of version 3. */
+struct capabilities {
+    uint32_t version;
+    int32_t thread;
+    uint32_t sets[6];
+};
+
+/*
+ * Capabilities belong to a thread, and the program's threads are not ours: what one of them asks
+ * for holds for this whole process. In a program with threads that differ the last word counts.
+ */
+static long set_capabilities(const struct run_call *call)
+{
+    struct capabilities wanted;
+    if (call->a[0] == 0 || call->a[1] == 0)
+        return -EFAULT;
+    hc_copy_in(&wanted, (const void *)(uintptr_t)call->a[0], 8);
+    hc_copy_in(wanted.sets, (const void *)(uintptr_t)call->a[1], sizeof wanted.sets);
+    wanted.thread = 0;
+    const long arguments[6] = {(long)(uintptr_t)&wanted, (long)(uintptr_t)wanted.sets, 0, 0, 0, 0};
+    return run_everywhere(SYS_capset, arguments);
+}
+
+static long control(const struct run_call *call)
+{
+    const long arguments[6] = {(long)(int)call->a[0], (long)call->a[1], 0, 0, 0, 0};
+    if (arguments[0] != PR_SET_KEEPCAPS && arguments[0] != PR_CAPBSET_DROP)
+        return -EINVAL;
+    return run_everywhere(SYS_prctl, arguments);
+}
+
 static long set_groups(const struct run_call *call)
 {
     gid_t list[GROUPS_MAX];
@@ -120,9 +151,9 @@ long run_identity(struct run_call *call)
     case ROW_setgroups:
         return set_groups(call);
     case ROW_capset:
-        /* Per thread, and ours are many: the program's own process has dropped them, and what it
-         * may still ask for is the policy's business. */
-        return 0;
+        return set_capabilities(call);
+    case ROW_prctl:
+        return control(call);
     case ROW_setsid:
         /* The group is the terminal's business, and this process must stay in the user's. */
         return getpid();

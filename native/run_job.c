@@ -62,6 +62,7 @@ void run_serve_init(struct hc_end *end, struct run_shared *u_shared)
     action.sa_sigaction = on_interrupt;
     action.sa_flags = SA_SIGINFO;
     (void)sigaction(INTERRUPT, &action, NULL);
+    run_threads_init();
 }
 
 void run_worker_init(void)
@@ -71,6 +72,7 @@ void run_worker_init(void)
     (void)sigemptyset(&set);
     (void)sigaddset(&set, INTERRUPT);
     (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    run_threads_open();
 }
 
 /* SYNC: acquire pairs with put_off in shim_signal.c, interrupt. */
@@ -103,6 +105,7 @@ static void watch_end(uint32_t slot)
 void *run_watcher_main(void *argument)
 {
     (void)argument;
+    run_threads_open();
     for (;;) {
         /* SYNC: acquire pairs with put_off in shim_signal.c, interrupt_bell. */
         uint32_t seen = __atomic_load_n(&g_u_run_shared->interrupt_bell, __ATOMIC_ACQUIRE);
@@ -152,7 +155,7 @@ static void answer(struct run_job *job, enum hc_status status, long result)
         endpoint_wake(NULL, hc_futex_of(u_cell), 1);
         break;
     case HC_FINISHED_BROKEN:
-        hc_break(g_run_end, HC_ERR_POISONED, "the word of a call changed while it was being run");
+        run_broken("the word of a call changed while it was being run");
         break;
     }
 }
@@ -237,7 +240,10 @@ static void block(struct run_job *job)
     }
     watch_begin(slot, job->taking.n);
     job->call.trying = false;
-    result = run_execute(&job->call);
+    /* Also interrupted when all our threads are told something (run_threads.c, setuid). */
+    do
+        result = run_execute(&job->call);
+    while (result == -EINTR && !is_interrupted(slot, job->taking.n));
     watch_end(slot);
     answer(job, HC_OK, result);
 }

@@ -53,6 +53,12 @@ void run_path_forbid(int fd)
     g_forbidden[g_forbidden_count++].inode = status.st_ino;
 }
 
+DIR *run_path_open_tasks(void)
+{
+    int fd = openat(g_proc, "self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? fdopendir(fd) : NULL;
+}
+
 /* The real name of what is open as `fd`. */
 static bool name_of(int fd, char name[PATH_MAX])
 {

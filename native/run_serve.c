@@ -94,7 +94,7 @@ static bool serve(uint32_t slot, uint64_t now)
             return any;
         enum hc_taken taken = hc_take(lane, companion, &job->taking);
         if (HC_UNLIKELY(taken == HC_BROKEN))
-            hc_break(g_run_end, HC_ERR_POISONED, "a cell holds a word that is not of its lane");
+            run_broken("a cell holds a word that is not of its lane");
         if (taken == HC_TOOK) {
             any = true;
             if (!run_job_start(job, slot, lane, true)) {

@@ -40,8 +40,6 @@ bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, 
 bool run_job_try(struct run_job *job);
 /* Blocks in a job that another thread has tried. */
 void run_job_continue(struct run_job *job);
-/* Makes the calling thread one that a signal of the program can interrupt. */
-void run_worker_init(void);
 
 /* run_companion.c */
 

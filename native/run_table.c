@@ -248,6 +248,7 @@ long run_execute(struct run_call *call)
     case ROW_setresgid:
     case ROW_setgroups:
     case ROW_capset:
+    case ROW_prctl:
     case ROW_setsid:
     case ROW_getpgid:
     case ROW_getsid:

@@ -18,7 +18,13 @@ long shim_filter_install(uint64_t gate)
 {
     const uint32_t own = (uint32_t)SHIM_GATE(SYS_getpid, 0);
     const struct sock_filter program[] = {
-        FILTER_HEAD,
+        /* Only the calls of this architecture: neither int 0x80 nor x32. */
+        LOAD(FIELD(arch)),
+        JUMP(BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0),
+        RETURN(SECCOMP_RET_KILL_PROCESS),
+        LOAD(FIELD(nr)),
+        JUMP(BPF_JGE, X32_BIT, 0, 1),
+        RETURN(SECCOMP_RET_KILL_PROCESS),
 #define SHIM_NATIVE(call, why) WHEN(call, ALLOW),
 #define SHIM_GATED(call, why)
 #define SHIM_EMULATED(call, why)
@@ -28,7 +34,9 @@ long shim_filter_install(uint64_t gate)
 #undef SHIM_GATED
         WHEN(clone3, RETURN(SECCOMP_RET_ERRNO | ENOSYS)),
 
-        FILTER_CONDITIONS(own),
+#define OWN_ID own
+#include "syscall_conditions.h"
+#undef OWN_ID
 
         /* Only the shim's own instruction gets further. */
         LOAD(FIELD(instruction_pointer)),
@@ -46,8 +54,9 @@ long shim_filter_install(uint64_t gate)
 #undef SHIM_EMULATED
 #undef SHIM_REFUSED
         /* To be what it has to be again after a change of identity; nothing weaker. */
-        JUMP(BPF_JEQ, SYS_prctl, 0, 8),
+        JUMP(BPF_JEQ, SYS_prctl, 0, 9),
         LOAD(LOW(0)),
+        JUMP(BPF_JEQ, PR_SET_KEEPCAPS, 6, 0), /* both sides change */
         JUMP(BPF_JEQ, PR_SET_DUMPABLE, 0, 2),
         LOAD(LOW(1)),
         JUMP(BPF_JEQ, 0, 3, 4),

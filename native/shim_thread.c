@@ -155,6 +155,13 @@ long shim_prctl(const uint64_t *a)
         return 0;
     case PR_GET_DUMPABLE:
         return (long)__atomic_load_n(&g_dumpable, __ATOMIC_RELAXED);
+    case PR_SET_KEEPCAPS: {
+        long result = SHIM_ROW(ROW_prctl, false, a[0], a[1]);
+        return result != 0 ? result : SHIM_GATE(SYS_prctl, a[0], a[1], 0, 0, 0);
+    }
+    case PR_CAPBSET_DROP:
+        /* What is executed with a set of capabilities it bounds, and nothing is. */
+        return SHIM_ROW(ROW_prctl, false, a[0], a[1]);
     case PR_SET_NO_NEW_PRIVS:
         return a[1] == 1u ? 0 : -EINVAL;
     case PR_SET_PDEATHSIG:

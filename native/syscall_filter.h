@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * syscall_filter.h -- what the two filters of `hotcalls run` have in common: how they are written
- * down, and the conditions on arguments.
+ * syscall_filter.h -- how the two filters of `hotcalls run` are written down.
  *
  * Used by shim_filter.c for the filter that holds, and by run_filter.c for the one before it.
- * Jumps count instructions; each rule ends by reaching the next one with the number of the call
- * in the accumulator, or with an answer.
  */
 #ifndef HOTCALLS_SYSCALL_FILTER_H
 #define HOTCALLS_SYSCALL_FILTER_H
@@ -38,32 +35,5 @@
 
 /* The x32 calls of the same architecture. */
 #define X32_BIT 0x40000000u
-
-/* Only the calls of this architecture: neither int 0x80 nor x32. */
-#define FILTER_HEAD                                                                              \
-    LOAD(FIELD(arch)), JUMP(BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0), RETURN(SECCOMP_RET_KILL_PROCESS), \
-        LOAD(FIELD(nr)), JUMP(BPF_JGE, X32_BIT, 0, 1), RETURN(SECCOMP_RET_KILL_PROCESS)
-
-/* `own` is the id of the process. */
-#define FILTER_CONDITIONS(own)                                                                                             \
-    /* Memory without a descriptor. */                                                                                     \
-    JUMP(BPF_JEQ, SYS_mmap, 0, 4), LOAD(LOW(3)), JUMP(BPF_JSET, MAP_ANONYMOUS, 0, 1), ALLOW,                               \
-        TRAP, /* pthread_create, exactly: every other value is a process, or a namespace. */                               \
-        JUMP(BPF_JEQ, SYS_clone, 0, 6), LOAD(HIGH(0)), JUMP(BPF_JEQ, 0, 0, 3), LOAD(LOW(0)),                               \
-        JUMP(BPF_JEQ, SHIM_THREAD_FLAGS, 0, 1), ALLOW, TRAP, /* Signals to itself. */                                      \
-        JUMP(BPF_JEQ, SYS_tgkill, 2, 0), JUMP(BPF_JEQ, SYS_rt_tgsigqueueinfo, 1, 0),                                       \
-        JUMP(BPF_JEQ, SYS_kill, 0, 4), LOAD(LOW(0)), JUMP(BPF_JEQ, own, 0, 1), ALLOW, TRAP,                                \
-        JUMP(BPF_JEQ, SYS_prctl, 0, 10), LOAD(LOW(0)), JUMP(BPF_JEQ, PR_SET_NAME, 7, 0),                                   \
-        JUMP(BPF_JEQ, PR_GET_NAME, 6, 0), JUMP(BPF_JEQ, PR_SET_VMA, 5, 0),                                                 \
-        JUMP(BPF_JEQ, PR_GET_NO_NEW_PRIVS, 4, 0), JUMP(BPF_JEQ, PR_SET_TIMERSLACK, 3, 0),                                  \
-        JUMP(BPF_JEQ, PR_CAPBSET_READ, 2, 0), JUMP(BPF_JEQ, PR_SET_KEEPCAPS, 1, 0),                                        \
-        JUMP(BPF_JEQ, PR_GET_KEEPCAPS, 0, 1), ALLOW, LOAD(FIELD(nr)),                                                      \
-        /* the rest of prctl is asked again at the gate */ /* Own limits; the one of descriptors is the host's to keep. */ \
-        JUMP(BPF_JEQ, SYS_prlimit64, 0, 6), LOAD(LOW(0)), JUMP(BPF_JEQ, 0, 0, 3), LOAD(LOW(1)),                            \
-        JUMP(BPF_JEQ, RLIMIT_NOFILE, 1, 0), ALLOW, TRAP, /* Scheduling of the calling thread. */                           \
-        JUMP(BPF_JEQ, SYS_sched_setaffinity, 2, 0), JUMP(BPF_JEQ, SYS_sched_setscheduler, 1, 0),                           \
-        JUMP(BPF_JEQ, SYS_sched_setparam, 0, 4), LOAD(LOW(0)), JUMP(BPF_JEQ, 0, 0, 1), ALLOW,                              \
-        TRAP, JUMP(BPF_JEQ, SYS_setpriority, 0, 6), LOAD(LOW(0)),                                                          \
-        JUMP(BPF_JEQ, PRIO_PROCESS, 0, 3), LOAD(LOW(1)), JUMP(BPF_JEQ, 0, 0, 1), ALLOW, TRAP
 
 #endif /* HOTCALLS_SYSCALL_FILTER_H */
