@@ -86,6 +86,9 @@ long run_stream_send(struct run_call *call, long arguments[6], int buffer, int s
 void run_path_init(const char *program);
 /* What must never be reached under another name: the file behind one of our descriptors. */
 void run_path_forbid(int fd);
+/* A unix socket's path, judged under rules of paths; see run_path.c. */
+long run_path_socket(uint32_t row, const char *path, bool binding, char *way, size_t room,
+                     int *handle);
 /* The directory of our own threads, also after a chroot of the program. */
 DIR *run_path_open_tasks(void);
 

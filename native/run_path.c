@@ -276,6 +276,36 @@ static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
     return fd < 0 ? fd : give(fd);
 }
 
+/* ---- sockets with names ------------------------------------------------------------------------- */
+
+/*
+ * A unix socket's path is resolved here, judged, and replaced by a way through our own handle: to
+ * the socket itself, or for bind to the directory that it is to be in. 0 or -errno; the handle is
+ * to be closed when the call has been made.
+ */
+long run_path_socket(uint32_t row, const char *path, bool binding, char *way, size_t room,
+                     int *handle)
+{
+    const char *last = NULL;
+    long fd = binding ? open_parent(AT_FDCWD, path, &last)
+                      : open_raw(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+    *handle = -1;
+    if (fd < 0)
+        return fd;
+    int refused = judge_object((int)fd);
+    if (refused == 0)
+        refused = ask(row, RUN_PATH_WRITE, (int)fd, last);
+    if (refused == 0 && (size_t)snprintf(way, room, "/proc/self/fd/%d%s%s", (int)fd,
+                                         last != NULL ? "/" : "", last != NULL ? last : "") >= room)
+        refused = ENAMETOOLONG;
+    if (refused != 0) {
+        (void)close((int)fd);
+        return -refused;
+    }
+    *handle = (int)fd;
+    return 0;
+}
+
 /* ---- everything else ---------------------------------------------------------------------------- */
 
 /* Which of a row's parameters are a directory and a name in it, and what is done there. */

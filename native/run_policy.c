@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 struct path_rule {
@@ -426,13 +425,6 @@ int run_policy_address(uint32_t row, enum run_address_use use, const struct sock
             family = AF_INET;
             bytes += 12;
         }
-    } else if (family == AF_UNIX && size > offsetof(struct sockaddr_un, sun_path) &&
-               ((const struct sockaddr_un *)(const void *)address)->sun_path[0] != '\0') {
-        char path[sizeof(struct sockaddr_un)];
-        const struct sockaddr_un *un = (const struct sockaddr_un *)(const void *)address;
-        size_t length = size - offsetof(struct sockaddr_un, sun_path);
-        (void)snprintf(path, sizeof path, "%.*s", (int)length, un->sun_path);
-        return run_policy_has_paths() ? run_policy_path(row, RUN_PATH_WRITE, path) : 0;
     }
     int refuse = g_address_default[use];
     for (size_t i = 0; i < g_address_count[use]; i++)

@@ -39,9 +39,29 @@ static long address_in(const struct run_call *call, uint32_t parameter, struct a
     return 0;
 }
 
-static long judged(const struct run_call *call, enum run_address_use use,
-                   const struct address *address)
+/*
+ * Asks the policy. A unix socket with a path is a name, and judged as one; then the address leads
+ * through `*handle`, which the caller closes.
+ */
+static long judged(const struct run_call *call, enum run_address_use use, struct address *address,
+                   int *handle)
 {
+    struct sockaddr_un *un = (struct sockaddr_un *)(void *)&address->storage;
+    const size_t head = offsetof(struct sockaddr_un, sun_path);
+    *handle = -1;
+    if (address->storage.ss_family == AF_UNIX && address->size > head && un->sun_path[0] != '\0' &&
+        run_policy_has_paths()) {
+        char path[sizeof un->sun_path + 1u];
+        size_t size = address->size - head;
+        size = size < sizeof un->sun_path ? size : sizeof un->sun_path;
+        memcpy(path, un->sun_path, size);
+        path[size] = '\0';
+        long error = run_path_socket(call->id, path, use == RUN_BIND, un->sun_path,
+                                     sizeof un->sun_path, handle);
+        if (error == 0)
+            address->size = (socklen_t)(head + strlen(un->sun_path) + 1u);
+        return error;
+    }
     return -run_policy_address(call->id, use, (const struct sockaddr *)&address->storage,
                                address->size);
 }
@@ -96,32 +116,38 @@ static long to_address(struct run_call *call)
     struct address address;
     bool sending = call->id == ROW_sendto;
     uint32_t at = sending ? 4 : 1;
+    int handle = -1;
     long error = address_in(call, at, &address);
     long arguments[6] = {(long)call->a[0], 0, 0, 0, 0, 0};
     if (error != 0)
         return error;
+    if (call->id == ROW_connect && call->trying && !call->nonblocking)
+        return RUN_MUST_BLOCK;
     if (!sending || address.size != 0) {
         error = judged(call,
                        sending                   ? RUN_SEND
                        : call->id == ROW_connect ? RUN_CONNECT
                                                  : RUN_BIND,
-                       &address);
+                       &address, &handle);
         if (error != 0)
             return error;
     }
-    if (call->id == ROW_connect && call->trying && !call->nonblocking)
-        return RUN_MUST_BLOCK;
+    long result;
     if (sending) {
         arguments[1] = (long)call->a[1];
         arguments[2] = (long)call->a[2];
         arguments[3] = (long)call->a[3];
         arguments[4] = address.size != 0 ? (long)(uintptr_t)&address.storage : 0;
         arguments[5] = (long)address.size;
-        return run_stream_send(call, arguments, 1, 2, 3);
+        result = run_stream_send(call, arguments, 1, 2, 3);
+    } else {
+        arguments[1] = (long)(uintptr_t)&address.storage;
+        arguments[2] = (long)address.size;
+        result = run_interruptible(call->row->number, arguments);
     }
-    arguments[1] = (long)(uintptr_t)&address.storage;
-    arguments[2] = (long)address.size;
-    return run_interruptible(call->row->number, arguments);
+    if (handle >= 0)
+        (void)close(handle);
+    return result;
 }
 
 static long get_option(struct run_call *call)
@@ -203,7 +229,8 @@ static long send_message(struct run_call *call)
         return error;
     if (control > CONTROL_MAX)
         return -ENOBUFS;
-    if (address.size != 0 && (error = judged(call, RUN_SEND, &address)) != 0)
+    int handle = -1;
+    if (address.size != 0 && (error = judged(call, RUN_SEND, &address, &handle)) != 0)
         return error;
     memset(&message, 0, sizeof message);
     message.msg_iov = &data;
@@ -215,8 +242,11 @@ static long send_message(struct run_call *call)
     if (call->a[6] != 0 && control != 0) {
         hc_copy_in(g_control.bytes, (const void *)(uintptr_t)call->a[6], control);
         error = control_in(g_control.bytes, control);
-        if (error != 0)
+        if (error != 0) {
+            if (handle >= 0)
+                (void)close(handle);
             return error;
+        }
         message.msg_control = g_control.bytes;
         message.msg_controllen = control;
     }

@@ -5,34 +5,69 @@
  * on purpose.
  *
  * Jumps count instructions. A rule ends by reaching the next one with the number of the call in
- * the accumulator, or with an answer.
+ * the accumulator, or with an answer. One instruction a line:
  */
-/* clang-format off: one instruction a line. */
+/* clang-format off */
 
 /* Memory without a descriptor. */
-JUMP(BPF_JEQ, SYS_mmap, 0, 4), LOAD(LOW(3)), JUMP(BPF_JSET, MAP_ANONYMOUS, 0, 1), ALLOW, TRAP,
+JUMP(BPF_JEQ, SYS_mmap, 0, 4),
+LOAD(LOW(3)),
+JUMP(BPF_JSET, MAP_ANONYMOUS, 0, 1),
+ALLOW,
+TRAP,
 
-    /* pthread_create, exactly: every other value is a process, or a namespace. */
-    JUMP(BPF_JEQ, SYS_clone, 0, 6), LOAD(HIGH(0)), JUMP(BPF_JEQ, 0, 0, 3), LOAD(LOW(0)),
-    JUMP(BPF_JEQ, SHIM_THREAD_FLAGS, 0, 1), ALLOW, TRAP,
+/* pthread_create, exactly: every other value is a process, or a namespace. */
+JUMP(BPF_JEQ, SYS_clone, 0, 6),
+LOAD(HIGH(0)),
+JUMP(BPF_JEQ, 0, 0, 3),
+LOAD(LOW(0)),
+JUMP(BPF_JEQ, SHIM_THREAD_FLAGS, 0, 1),
+ALLOW,
+TRAP,
 
-    /* Signals to itself. */
-    JUMP(BPF_JEQ, SYS_tgkill, 2, 0), JUMP(BPF_JEQ, SYS_rt_tgsigqueueinfo, 1, 0),
-    JUMP(BPF_JEQ, SYS_kill, 0, 4), LOAD(LOW(0)), JUMP(BPF_JEQ, OWN_ID, 0, 1), ALLOW, TRAP,
+/* Signals to itself. */
+JUMP(BPF_JEQ, SYS_tgkill, 2, 0),
+JUMP(BPF_JEQ, SYS_rt_tgsigqueueinfo, 1, 0),
+JUMP(BPF_JEQ, SYS_kill, 0, 4),
+LOAD(LOW(0)),
+JUMP(BPF_JEQ, OWN_ID, 0, 1),
+ALLOW,
+TRAP,
 
-    /* Names, and questions. */
-    JUMP(BPF_JEQ, SYS_prctl, 0, 9), LOAD(LOW(0)), JUMP(BPF_JEQ, PR_SET_NAME, 6, 0),
-    JUMP(BPF_JEQ, PR_GET_NAME, 5, 0), JUMP(BPF_JEQ, PR_SET_VMA, 4, 0),
-    JUMP(BPF_JEQ, PR_GET_NO_NEW_PRIVS, 3, 0), JUMP(BPF_JEQ, PR_SET_TIMERSLACK, 2, 0),
-    JUMP(BPF_JEQ, PR_CAPBSET_READ, 1, 0), JUMP(BPF_JEQ, PR_GET_KEEPCAPS, 0, 1), ALLOW,
-    LOAD(FIELD(nr)), /* the rest of prctl is looked at behind the gate */
+/* Names, and questions. */
+JUMP(BPF_JEQ, SYS_prctl, 0, 9),
+LOAD(LOW(0)),
+JUMP(BPF_JEQ, PR_SET_NAME, 6, 0),
+JUMP(BPF_JEQ, PR_GET_NAME, 5, 0),
+JUMP(BPF_JEQ, PR_SET_VMA, 4, 0),
+JUMP(BPF_JEQ, PR_GET_NO_NEW_PRIVS, 3, 0),
+JUMP(BPF_JEQ, PR_SET_TIMERSLACK, 2, 0),
+JUMP(BPF_JEQ, PR_CAPBSET_READ, 1, 0),
+JUMP(BPF_JEQ, PR_GET_KEEPCAPS, 0, 1),
+ALLOW,
+LOAD(FIELD(nr)), /* the rest of prctl is looked at behind the gate */
 
-    /* Own limits; the one of descriptors is the host's to keep. */
-    JUMP(BPF_JEQ, SYS_prlimit64, 0, 6), LOAD(LOW(0)), JUMP(BPF_JEQ, 0, 0, 3), LOAD(LOW(1)),
-    JUMP(BPF_JEQ, RLIMIT_NOFILE, 1, 0), ALLOW, TRAP,
+/* Own limits; the one of descriptors is the host's to keep. */
+JUMP(BPF_JEQ, SYS_prlimit64, 0, 6),
+LOAD(LOW(0)),
+JUMP(BPF_JEQ, 0, 0, 3),
+LOAD(LOW(1)),
+JUMP(BPF_JEQ, RLIMIT_NOFILE, 1, 0),
+ALLOW,
+TRAP,
 
-    /* Scheduling of the calling thread. */
-    JUMP(BPF_JEQ, SYS_sched_setaffinity, 2, 0), JUMP(BPF_JEQ, SYS_sched_setscheduler, 1, 0),
-    JUMP(BPF_JEQ, SYS_sched_setparam, 0, 4), LOAD(LOW(0)), JUMP(BPF_JEQ, 0, 0, 1), ALLOW, TRAP,
-    JUMP(BPF_JEQ, SYS_setpriority, 0, 6), LOAD(LOW(0)), JUMP(BPF_JEQ, PRIO_PROCESS, 0, 3),
-    LOAD(LOW(1)), JUMP(BPF_JEQ, 0, 0, 1), ALLOW, TRAP,
+/* Scheduling of the calling thread. */
+JUMP(BPF_JEQ, SYS_sched_setaffinity, 2, 0),
+JUMP(BPF_JEQ, SYS_sched_setscheduler, 1, 0),
+JUMP(BPF_JEQ, SYS_sched_setparam, 0, 4),
+LOAD(LOW(0)),
+JUMP(BPF_JEQ, 0, 0, 1),
+ALLOW,
+TRAP,
+JUMP(BPF_JEQ, SYS_setpriority, 0, 6),
+LOAD(LOW(0)),
+JUMP(BPF_JEQ, PRIO_PROCESS, 0, 3),
+LOAD(LOW(1)),
+JUMP(BPF_JEQ, 0, 0, 1),
+ALLOW,
+TRAP,
