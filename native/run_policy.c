@@ -370,12 +370,25 @@ static bool covers(const struct path_rule *rule, const char *path)
            (path[rule->size] == '\0' || path[rule->size] == '/');
 }
 
+/* The program's own directory in /proc has another number each time; rules say self. */
+static const char *by_self(const char *path, char own[PATH_MAX])
+{
+    char prefix[32];
+    int size = snprintf(prefix, sizeof prefix, "/proc/%d", g_run_program);
+    if (strncmp(path, prefix, (size_t)size) != 0 || (path[size] != '\0' && path[size] != '/'))
+        return path;
+    (void)snprintf(own, PATH_MAX, "/proc/self%s", path + size);
+    return own;
+}
+
 int run_policy_path(uint32_t row, enum run_path_use use, const char *path)
 {
+    char own[PATH_MAX];
     char escaped[PATH_MAX + 64u];
     char what[16];
     size_t longest = 0;
     int refuse = g_path_default[use];
+    path = by_self(path, own);
     for (size_t i = 0; i < g_path_count[use]; i++) {
         const struct path_rule *rule = &g_paths[use][i];
         if (rule->size > longest && covers(rule, path)) {

@@ -27,7 +27,7 @@
  * line the default is `allow`. A unix socket with a path is judged by the path rules: connect and
  * send as writing, bind as writing; an abstract one as `other 1`. `path` rules are asked with the
  * name of the object that was really opened (symbolic links followed, `..` gone), never with the
- * string that the program passed.
+ * string that the program passed; the program's own directory in /proc is called /proc/self.
  *
  * Lines that go to the log descriptor (each one write, each once per distinct use):
  *
