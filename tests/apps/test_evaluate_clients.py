@@ -51,6 +51,27 @@ def test_a_failure_that_ab_saw_is_an_error(text: str) -> None:
         clients.ab_result(text, {}, 0.0)
 
 
+def test_the_mean_of_wrk_is_that_of_a_closed_loop() -> None:
+    text = 'x\nRESULT {"requests":1000,"us":500000,"wrong":0,"p50":3.0,"p99":4.0,"max":9.0}\n'
+    seen = clients.wrk_result(text, "u", 50, 0.1)
+    assert seen.rate == pytest.approx(2000)
+    assert seen.latency is not None
+    assert seen.latency.mean_us == pytest.approx(25_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'RESULT {"requests":9,"us":5,"wrong":1,"p50":3,"p99":4,"max":9}',
+        'RESULT {"requests":0,"us":5,"wrong":0,"p50":3,"p99":4,"max":9}',
+        "nothing",
+    ],
+)
+def test_what_wrk_saw_fail_is_an_error(text: str) -> None:
+    with pytest.raises(EvaluateError):
+        clients.wrk_result(text, "u", 1, 0.0)
+
+
 def test_ab_that_prints_something_else_is_an_error() -> None:
     with pytest.raises(EvaluateError, match="Complete requests"):
         clients.ab_result("hello", {}, 0.0)

@@ -154,3 +154,18 @@ def test_an_unknown_option_is_wrong_usage() -> None:
 
 def test_an_option_of_the_program_is_its_own() -> None:
     assert run("echo", "--policy", "x").stdout == "--policy x\n"
+
+
+@pytest.mark.parametrize("way", ["inner/s", "inner/../inner/s", "link/s", "link/../inner/s"])
+def test_a_socket_is_judged_by_where_its_name_leads(tmp_path: Path, way: str) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "link").symlink_to("inner")
+    options = under(tmp_path, f'InaccessiblePaths = "{tmp_path}/inner"\n')
+    program = f"import socket; socket.socket(socket.AF_UNIX).connect({str(tmp_path / way)!r})"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "inner" / "s"))
+        server.listen()
+        assert run(*PYTHON, program).returncode == 0
+        done = run(*PYTHON, program, options=options)
+    assert "PermissionError" in done.stderr
+    assert f"refused path write connect errno=13 {tmp_path}/inner/s" in done.stderr

@@ -97,7 +97,10 @@ class Memcached:
 
     def missing(self) -> str | None:
         """Say why it cannot be evaluated here; None when it can."""
-        return servers.first_missing([("memcached", "memcached"), ("taskset", "util-linux")])
+        needed = [("memcached", "memcached"), ("taskset", "util-linux")]
+        if not any(servers.program(name) for name in _CAPABLE):
+            needed.append((_CAPABLE[0], "libmemcached-tools"))
+        return servers.first_missing(needed)
 
     def version(self) -> str:
         """Return the version of the server."""
