@@ -4,8 +4,8 @@
     generate_syscalls.py syscalls.edl syscall_local.h DIRECTORY
 
 Writes ``syscall_rows.h`` and ``syscall_table.h``, which both sides of `hotcalls run` are compiled
-with, and ``syscalls.json``, which ``hotcalls syscalls`` prints.  The rules for messages are those of the
-EDL compiler, which reads the file; here they become one row of plain numbers per call.
+with, and ``syscalls.json``, which ``hotcalls syscalls`` prints.  The rules for messages are those
+of the EDL compiler, which reads the file; here they become one row of plain numbers per call.
 """
 
 from __future__ import annotations

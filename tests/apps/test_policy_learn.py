@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("small_table")
 LINES = [
     "used call read\n",
     "used path read openat /etc/passwd\n",
-    "used path read openat /proc/4711/maps\n",
+    "used path read openat /proc/self/maps\n",
     "used path write openat /var/lib/a b\n",
     "used path read openat /var/lib/a b/c\n",
     "used address bind socket inet 127.0.0.1 80\n",
@@ -51,12 +51,20 @@ def test_a_learnt_policy_allows_what_was_used_and_refuses_the_rest(tmp_path: Pat
 
 
 def test_what_lies_below_a_writable_path_is_not_listed_again(tmp_path: Path) -> None:
-    assert learnt(LINES, tmp_path).read_only == ["/etc/passwd", "/proc"]
+    assert learnt(LINES, tmp_path).read_only == ["/etc/passwd", "/proc/self/maps"]
 
 
-def test_the_own_directory_in_proc_becomes_proc(tmp_path: Path) -> None:
-    used = policy_learn.learn(["used path read openat /proc/12/fd\n"])
-    assert used.read == {"/proc"}
+@pytest.mark.parametrize(
+    ("path", "learnt_as"),
+    [
+        ("/proc/12/stat", "/proc"),
+        ("/proc/self/task/13/comm", "/proc/self/task"),
+        ("/proc/self/status", "/proc/self/status"),
+        ("/proc/123abc", "/proc/123abc"),
+    ],
+)
+def test_numbers_of_processes_and_threads_are_not_learnt(path: str, learnt_as: str) -> None:
+    assert policy_learn.learn([f"used path read openat {path}\n"]).read == {learnt_as}
 
 
 def test_a_line_of_another_kind_is_left_to_the_caller() -> None:

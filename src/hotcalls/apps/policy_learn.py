@@ -2,7 +2,7 @@
 """``--learn-policy``: from what a program used to the smallest policy that allows it.
 
 Host side; pure. Reads the ``used`` lines of the host process (native/run_policy.h). Nothing is
-generalised but what cannot mean the same twice: the process's own directory in /proc. What a run
+generalised but what has another number each time: processes and threads in /proc. What a run
 did not do, the policy does not allow: exercise the program well.
 """
 
@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-_OWN_PROC = re.compile(r"^/proc/(?:\d+|self|thread-self)(?=/|$)")
+#: Of another process: its number is another one the next time.
+_PROCESS = re.compile(r"^/proc/\d+(?=/|$)")
 _ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
 _FAMILY_NAMES = {1: "AF_UNIX", 2: "AF_INET", 10: "AF_INET6", 16: "AF_NETLINK", 17: "AF_PACKET"}
 #: Ports that the kernel hands out: a peer's or a socket's own, and another one the next time.
@@ -45,8 +46,10 @@ class Used:
 
 def _path(text: str) -> str:
     plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)
-    # A process's own directory has another name each time.
-    return "/proc" if _OWN_PROC.match(plain) else plain
+    if plain.startswith("/proc/self/task/"):
+        # Threads have numbers, too.
+        return "/proc/self/task"
+    return "/proc" if _PROCESS.match(plain) else plain
 
 
 def _take_address(used: Used, kind: str, words: list[str]) -> None:
