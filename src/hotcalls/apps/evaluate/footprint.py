@@ -19,9 +19,9 @@ from hotcalls.apps.evaluate.modes import Mode
 from hotcalls.apps.evaluate.servers import Application, Place
 
 #: dd makes two calls for each block of one byte, through the C library: a read and a write.
-_BLOCKS = 20_000
 _CALLS_A_BLOCK = 2
-_STARTS = 5
+_BLOCKS, _BLOCKS_QUICK = 20_000, 4_000
+_STARTS, _STARTS_QUICK = 9, 3
 
 
 def _run_s(command: Sequence[str]) -> float:
@@ -40,9 +40,9 @@ def _dd_s(mode: Mode, blocks: int) -> float:
     return _run_s(modes.wrap(mode, command))
 
 
-def _call_ns(mode: Mode) -> float:
+def _call_ns(mode: Mode, blocks: int) -> float:
     """Return the time of one call: of many blocks less that of one block."""
-    return (_dd_s(mode, _BLOCKS) - _dd_s(mode, 1)) / (_BLOCKS * _CALLS_A_BLOCK) * 1e9
+    return (_dd_s(mode, blocks) - _dd_s(mode, 1)) / (blocks * _CALLS_A_BLOCK) * 1e9
 
 
 def resident_kib(pid: int) -> int:
@@ -98,14 +98,14 @@ def measure(
     own = [mode for mode in wanted if not mode.peer]
     starts: dict[str, list[float]] = {mode.name: [] for mode in own}
     calls: dict[str, list[float]] = {mode.name: [] for mode in own}
-    for _ in range(_STARTS):
+    for _ in range(_STARTS_QUICK if quick else _STARTS):
         for mode in order.sample(own, len(own)):
             starts[mode.name].append(_run_s(modes.wrap(mode, ["true"])) * 1e3)
     for _ in range(1 if quick else 5):
         for mode in order.sample(own, len(own)):
             # Unpinned, 40,000 calls are seconds, and say nothing that the servers do not.
             if mode.name != UNPINNED:
-                calls[mode.name].append(_call_ns(mode))
+                calls[mode.name].append(_call_ns(mode, _BLOCKS_QUICK if quick else _BLOCKS))
     found = []
     for mode in own:
         resident, idle = _at_rest(application, mode, 1.0 if quick else 5.0)
