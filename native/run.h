@@ -108,6 +108,7 @@ void *run_watcher_main(void *argument);
 void *run_leader_main(void *argument);
 void *run_steward_main(void *argument);
 uint32_t *run_interrupt_flag(void);
+extern struct endpoint g_run_endpoint;
 /* Do companions follow their callers from core to core? */
 extern bool g_run_pinned;
 

@@ -89,7 +89,8 @@ static bool start(uint32_t slot)
     if (!__atomic_compare_exchange_n(&companion->started, &no, 1u, false, __ATOMIC_ACQUIRE,
                                      __ATOMIC_RELAXED))
         return true;
-    bool fine = endpoint_thread(&companion->thread, companion_main, (void *)(uintptr_t)slot) == 0;
+    bool fine = endpoint_thread(&g_run_endpoint, &companion->thread, companion_main,
+                                (void *)(uintptr_t)slot) == 0;
     __atomic_store_n(&companion->started, fine ? 2u : 0u, __ATOMIC_RELEASE);
     return fine;
 }

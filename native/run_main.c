@@ -35,7 +35,7 @@ pid_t g_run_program;
 uint32_t g_run_top;
 uint64_t g_run_limit[2];
 
-static struct endpoint g_endpoint;
+struct endpoint g_run_endpoint;
 
 void run_fail(int status, const char *format, ...)
 {
@@ -182,19 +182,20 @@ static void start_serving(uint8_t *u_base, const struct hc_geometry *geometry)
         .mode = HC_MODE_HOT,
         .peer_lost = peer_lost,
     };
-    if (endpoint_init(&g_endpoint, u_base, geometry, &wishes) != HC_OK)
+    if (endpoint_init(&g_run_endpoint, u_base, geometry, &wishes) != HC_OK)
         run_fail(4, "no memory for the host process");
-    run_serve_init(&g_endpoint.end, (struct run_shared *)(void *)(u_base + geometry->shared_at));
+    run_serve_init(&g_run_endpoint.end,
+                   (struct run_shared *)(void *)(u_base + geometry->shared_at));
 }
 
 static void start_threads(enum hc_mode mode)
 {
     static pthread_t threads[3];
-    int error = endpoint_thread(&threads[0], run_watcher_main, NULL);
+    int error = endpoint_thread(&g_run_endpoint, &threads[0], run_watcher_main, NULL);
     if (error == 0)
-        error = endpoint_thread(&threads[1], run_steward_main, NULL);
-    if (error == 0 && mode == HC_MODE_HOT && g_endpoint.end.bounds.spinning)
-        error = endpoint_thread(&threads[2], run_leader_main, NULL);
+        error = endpoint_thread(&g_run_endpoint, &threads[1], run_steward_main, NULL);
+    if (error == 0 && mode == HC_MODE_HOT && g_run_endpoint.end.bounds.spinning)
+        error = endpoint_thread(&g_run_endpoint, &threads[2], run_leader_main, NULL);
     if (error != 0)
         run_fail(4, "threads: %s", strerror(error));
 }
@@ -218,7 +219,7 @@ static void block_signals(sigset_t *set)
 /* Ends as the program has ended. */
 static _Noreturn void end_as(int status)
 {
-    const uint32_t *u_state = &g_endpoint.end.u_peer_board->state;
+    const uint32_t *u_state = &g_run_endpoint.end.u_peer_board->state;
     /* SYNC: acquire pairs with shim_start, state. */
     if (__atomic_load_n(u_state, __ATOMIC_ACQUIRE) == HC_STATE_STARTING &&
         !(WIFEXITED(status) && WEXITSTATUS(status) == 127))
