@@ -143,6 +143,7 @@ static void answer(struct run_job *job, enum hc_status status, long result)
         ms.words[0] = (uint64_t)(int64_t)result;
         status = hc_frame_close(&job->frame, &ms, run_ms_size(job->call.row->scalar_count));
     }
+    __atomic_store_n(&job->answered, hc_tsc(), __ATOMIC_RELAXED);
     hc_untrusted_store_u32(&u_cell->status, (uint32_t)status);
     if (job->taking.bound) {
         hc_finish_bound(u_cell, job->taking.n);

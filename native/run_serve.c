@@ -39,10 +39,12 @@
 #define COLD_WINDOWS 3u
 
 /*
- * Idle for so long, the leader lets others have the core: on few processors it is the client of
- * the server that is waiting for it.
+ * Idle for so long, the leader lets others have the core: on few processors it is a client that
+ * wants it. But not while a thread of the program that was answered less than COMPUTES_US ago is
+ * computing, as its next call is only some microseconds away.
  */
 #define YIELD_US 3u
+#define COMPUTES_US 200u
 
 struct run_job g_run_jobs[HC_SLOTS_MAX];
 struct hc_end *g_run_end;
@@ -152,22 +154,26 @@ static bool anything_posted(void)
 }
 
 /*
- * The cores where callers say that they are: a leader there would only keep them from going on.
- * The hint is the program's; a lie costs it time.
+ * Away from the cores where callers say that they are: a leader there would only keep them from
+ * going on. The hint is the program's; a lie costs it time.
  */
 static void leave_callers(const cpu_set_t *everywhere)
 {
     cpu_set_t wanted = *everywhere;
+    int here = sched_getcpu();
+    bool in_the_way = false;
     for (uint32_t i = 0; i < g_listed_count; i++) {
         const struct hc_slot_control *u_control =
             hc_u_slot(g_run_end->u_base, &g_run_end->geometry, g_listed[i]);
         uint32_t cpu = hc_untrusted_u32(&u_control->owner_cpu);
-        if (cpu != 0 && cpu <= CPU_SETSIZE)
-            CPU_CLR(cpu - 1u, &wanted);
+        if (cpu == 0 || cpu > CPU_SETSIZE)
+            continue;
+        CPU_CLR(cpu - 1u, &wanted);
+        in_the_way = in_the_way || (int)cpu - 1 == here;
     }
-    if (CPU_COUNT(&wanted) == 0)
-        wanted = *everywhere;
-    (void)sched_setaffinity(0, sizeof wanted, &wanted);
+    /* With callers everywhere one place is as good as another. */
+    if (in_the_way && CPU_COUNT(&wanted) != 0)
+        (void)sched_setaffinity(0, sizeof wanted, &wanted);
 }
 
 /*
@@ -195,6 +201,20 @@ static void leader_sleep(const cpu_set_t *everywhere)
     refresh();
     leave_callers(everywhere);
     __atomic_store_n(&u_board->awake, 1u, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Lets others have the core, and says so: a caller then makes a switch call at once, instead of
+ * waiting in vain for its hot one to be taken. No lane is looked at in between, as callers that
+ * saw `awake` before take their calls back in time.
+ */
+static void step_aside(void)
+{
+    uint32_t *u_awake = &g_run_end->u_board->awake;
+    /* Relaxed: a hint; see hc_must_switch. */
+    __atomic_store_n(u_awake, 0u, __ATOMIC_RELAXED);
+    endpoint_yield(NULL);
+    __atomic_store_n(u_awake, 1u, __ATOMIC_RELAXED);
 }
 
 /* struct sched_attr of linux/sched/types.h, which clashes with the C library's sched.h. */
@@ -237,6 +257,7 @@ void *run_leader_main(void *argument)
     leader_sleep(&everywhere);
     for (;;) {
         bool busy = false;
+        bool computes = false;
         uint64_t now = hc_tsc();
         for (uint32_t i = 0; i < g_listed_count; i++) {
             uint32_t slot = g_listed[i];
@@ -246,6 +267,9 @@ void *run_leader_main(void *argument)
             } else if (serve(slot, now)) {
                 busy = true;
                 calls++;
+            } else if (now - __atomic_load_n(&g_run_jobs[slot].answered, __ATOMIC_RELAXED) <
+                       COMPUTES_US * us) {
+                computes = true;
             }
         }
         if (busy) {
@@ -253,8 +277,8 @@ void *run_leader_main(void *argument)
         } else {
             if (idle_since == 0)
                 idle_since = now;
-            else if (now - idle_since > (uint64_t)YIELD_US * us)
-                endpoint_yield(NULL);
+            else if (!computes && now - idle_since > YIELD_US * us)
+                step_aside();
             hc_pause();
         }
         if (++spins % 64u != 0)
@@ -266,6 +290,7 @@ void *run_leader_main(void *argument)
             cold = calls + (others - others_before) < COLD_CALLS ? cold + 1u : 0;
             g_run_end->u_board->served += calls;
             others_before = others;
+            leave_callers(&everywhere);
             calls = 0;
             window_start = now;
         }
