@@ -31,7 +31,9 @@ RATES = {
 
 def scenario(name: str, loop: model.Loop = "closed") -> Scenario:
     """Return a scenario of memcached."""
-    return Scenario(name, "memcached", f"title of {name}", "requests/s", loop)
+    return Scenario(
+        name, "memcached", f"title of {name}", "requests/s", loop, client="hotcalls-load"
+    )
 
 
 def run(name: str, mode: str, number: int, rate: float, *, steal: float = 0.0) -> Run:

@@ -130,6 +130,19 @@ def test_what_a_mode_costs_by_itself_is_judged_over_native() -> None:
     assert (found["resident memory"].measured, found["idle"].verdict) == ("6.5 MiB", "met")
 
 
+def test_a_request_that_waited_for_a_timer_is_named() -> None:
+    result = known.result("memcached-c50")
+    name = "memcached: no request is forgotten"
+    assert {mark.name: mark.verdict for mark in result.marks}[name] == "met"
+    run = next(run for run in result.runs if run.mode == HOT)
+    slow = msgspec.structs.replace(
+        run, latency=msgspec.structs.replace(run.latency, max_us=1_000_700.0)
+    )
+    stalled = msgspec.structs.replace(result, runs=[*result.runs, slow])
+    mark = next(mark for mark in marks.judge(stalled) if mark.name == name)
+    assert (mark.measured, mark.verdict) == ("1,001 ms (memcached-c50, hot)", "missed")
+
+
 def test_the_ceiling_stands_beside_a_speed_up() -> None:
     assert marks.ceiling(compared()) == "at most 4.00×: what native is to switch here"
 

@@ -180,9 +180,31 @@ def _judge_own(result: Result) -> list[Mark]:
     return marks
 
 
+#: What waits for so long was forgotten until a timer of the server looked again: memcached has one
+#: of a second. No load here makes a request wait so long by itself.
+_STALL_US = 500_000
+
+
+def _judge_stalls(result: Result) -> Mark:
+    """Say whether a request was forgotten; by the client that times each one by itself."""
+    worst = [
+        (run.latency.max_us, run)
+        for run in result.runs
+        if run.mode in (HOT, SWITCH)
+        and run.latency is not None
+        and result.scenario(run.scenario).client == "hotcalls-load"
+    ]
+    name, target = "memcached: no request is forgotten", "longest ≤ 500 ms, hot and switch"
+    if not worst:
+        return Mark(name, target, "", "not seen")
+    longest, run = max(worst, key=lambda item: item[0])
+    text = f"{longest / 1e3:,.0f} ms ({run.scenario}, {run.mode})"
+    return Mark(name, target, text, "met" if longest <= _STALL_US else "missed")
+
+
 def judge(result: Result) -> list[Mark]:
     """Return every mark with its verdict."""
-    marks = _judge_own(result)
+    marks = [*_judge_own(result), _judge_stalls(result)]
     for wanted in _WANTED:
         found = result.comparison(wanted.scenario)
         held = None if found is None else wanted.holds(found)
