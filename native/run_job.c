@@ -138,10 +138,10 @@ static void answer(struct run_job *job, enum hc_status status, long result)
         run_stats_count(&job->call, result, job->started);
         if (HC_UNLIKELY(run_trace_on()))
             run_trace_call(job->frame.port->slot->index, &job->call, result, job->started);
-        struct run_ms ms;
-        memset(&ms, 0, sizeof ms);
-        ms.words[0] = (uint64_t)(int64_t)result;
-        status = hc_frame_close(&job->frame, &ms, run_ms_size(job->call.row->scalar_count));
+        /* Of the fixed part the program reads the result alone; see run_shared.h. */
+        int64_t word = result;
+        bool outside = run_ms_size(job->call.row->scalar_count) > HC_INLINE_SIZE;
+        hc_copy_out(outside ? job->frame.u_message : u_cell->payload, &word, sizeof word);
     }
     __atomic_store_n(&job->answered, hc_tsc(), __ATOMIC_RELAXED);
     hc_untrusted_store_u32(&u_cell->status, (uint32_t)status);

@@ -264,6 +264,7 @@ int main(int argc, char **argv)
     int channel_fd;
 
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     read_options(argc, argv, &options);
     if (options.policy_fd >= 0 && run_policy_read(options.policy_fd, error, sizeof error) != 0)
         run_fail(3, "%s", error);
