@@ -84,12 +84,14 @@ static bool give_back(struct hc_lane_in *lane)
     return hc_peek(lane, true);
 }
 
-/* Takes and runs what is posted on a lane. True if anything was run. */
-static bool serve(uint32_t slot, uint64_t now)
+/*
+ * Takes and runs what is posted on a lane; switch calls too if `companion`. True if anything was
+ * run.
+ */
+static bool serve(uint32_t slot, uint64_t now, bool companion)
 {
     struct hc_lane_in *lane = lane_of(slot);
     struct run_job *job = &g_run_jobs[slot];
-    bool companion = false;
     bool any = false;
     for (uint32_t round = 0; round <= lane->mask; round++) {
         if (!hc_peek(lane, companion) || !hc_claim(lane))
@@ -123,8 +125,9 @@ static void retry(uint32_t slot, uint64_t now)
     bool late = now - job->since > PARK_CYCLES || job->must_block;
     if (run_job_try(job)) {
         job->parked = false;
+        /* Switch calls too: their companion, finding the claim held, relies on this look. */
         if (give_back(job->lane))
-            (void)serve(slot, now);
+            (void)serve(slot, now, true);
         return;
     }
     if (!late)
@@ -264,7 +267,7 @@ void *run_leader_main(void *argument)
             if (g_run_jobs[slot].parked) {
                 if (now - g_run_jobs[slot].tried > RETRY_CYCLES)
                     retry(slot, now);
-            } else if (serve(slot, now)) {
+            } else if (serve(slot, now, false)) {
                 busy = true;
                 calls++;
             } else if (now - __atomic_load_n(&g_run_jobs[slot].answered, __ATOMIC_RELAXED) <
