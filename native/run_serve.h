@@ -17,10 +17,9 @@ struct run_job {
     struct run_call call;
     uint64_t since; /* TSC: when it was parked */
     uint64_t tried;
-    uint64_t started;  /* when it is timed; else 0 */
-    uint64_t answered; /* TSC of the last answer; relaxed, a hint for the leader */
-    bool parked;       /* the leader has it and tries it now and then */
-    bool must_block;   /* there is no way to try it */
+    uint64_t started; /* when it is timed; else 0 */
+    bool parked;      /* the leader has it and tries it now and then */
+    bool must_block;  /* there is no way to try it */
 };
 
 extern struct run_job g_run_jobs[HC_SLOTS_MAX];

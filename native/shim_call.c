@@ -363,7 +363,7 @@ static long checked(enum row_id id, const struct row *row, const uint64_t *a, in
  * switch call. So the time without hot calls that follows doubles while that goes on. Relaxed,
  * and shared by all threads: a hint.
  */
-#define AVOID_MAX_US 200u
+#define AVOID_MAX_US 5000u
 
 static void note_way(struct hc_port *port, uint64_t fallen_before)
 {
