@@ -244,6 +244,10 @@ cdef inline uint32_t _fetch_id(Enclave native) noexcept:
     return native.interface.ecall_count - 1
 
 
+# What a call without keywords is encoded with; nobody writes to it.
+cdef dict _NO_KEYWORDS = {}
+
+
 cdef object _function_called(Function self, PyObject *const *args, size_t nargsf,
                              PyObject *kwnames):
     cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
@@ -265,8 +269,9 @@ cdef object _function_called(Function self, PyObject *const *args, size_t nargsf
         value = <object>args[i]
         Py_INCREF(value)
         PyTuple_SET_ITEM(positional, i, value)
-    keywords = {}
+    keywords = _NO_KEYWORDS
     if kwnames != NULL:
+        keywords = {}
         for i, name in enumerate(<tuple><object>kwnames):
             keywords[name] = <object>args[count + i]
     if self.encode is None:

@@ -19,7 +19,8 @@ import msgspec
 from msgspec.msgpack import Decoder, Encoder, Ext
 
 from hotcalls.failure import MessageError
-from hotcalls.wire.kinds import Kind, Mismatch, Plain, tree
+from hotcalls.wire import _hot
+from hotcalls.wire.kinds import Kind, Mismatch, Plain, compiled, tree
 from hotcalls.wire.shared import Access
 
 BIG_INT = 1
@@ -65,7 +66,8 @@ class Codec:
         self._labels = labels
         self._name = name
         self._whole = whole
-        self._check = list_check(kinds) if whole else kinds[0].check
+        checks = [compiled(kind) for kind in kinds]
+        self._check = _hot.Each(checks) if whole else checks[0]
         nodes = list(tree(*kinds))
         self._by_annotation = {
             node.annotation: node for node in nodes if hasattr(node, "from_wire")
@@ -95,19 +97,8 @@ class Codec:
         """Return the function that encodes a tuple of values, or the one value.
 
         It raises TypeError or ValueError when one does not fit; the text begins with its label.
-        A closure: a call of a method of a method would cost as much as the encoding.
         """
-        check, encode, slow = self._fast_check(), self._encode, self._encode_slow
-
-        def encoded(value: Any) -> bytes:
-            try:
-                if check(value):
-                    return encode(value)
-            except Exception:
-                return slow(value)
-            return slow(value)
-
-        return encoded
+        return _hot.encoder(self._fast_check(), self._encode, self._encode_slow)
 
     def call_encoder(self, bind: Bind) -> Callable[[tuple[Any, ...], Mapping[str, Any]], bytes]:
         """Return the function that encodes what a function was called with.
@@ -117,20 +108,10 @@ class Codec:
         bind
             Makes a tuple of all values when they were not given one by one in their order.
         """
-        check, encode, slow = self._fast_check(), self._encode, self._encode_slow
+        return _hot.call_encoder(self._fast_check(), self._encode, self._encode_slow, bind)
 
-        def encoded(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-            try:
-                if not kwargs and check(args):
-                    return encode(args)
-            except Exception:
-                return slow(args)
-            return slow(bind(args, kwargs))
-
-        return encoded
-
-    def _fast_check(self) -> Callable[[Any], bool]:
-        return _never if self._constrained else self._check
+    def _fast_check(self) -> _hot.Check:
+        return _hot.Never() if self._constrained else self._check
 
     def decoder(self) -> Callable[[Any], Any]:
         """Return the function that decodes and validates a private copy of a message.
@@ -138,15 +119,7 @@ class Codec:
         It raises :class:`MessageError` for whatever is no message of these kinds, and no other
         exception.
         """
-        decode, slow = self._decode, self._decode_slow
-
-        def decoded(data: Any) -> Any:
-            try:
-                return decode(data)
-            except Exception as error:
-                return slow(data, error)
-
-        return decoded
+        return _hot.decoder(self._decode, self._decode_slow)
 
     def coerce_one(self, value: Any) -> Any:
         """Convert the value of the only kind without encoding it; TypeError if it is of another."""
@@ -260,53 +233,6 @@ class Codec:
 
     def _from_hook(self, annotation: Any, wire: Any) -> Any:
         return self._by_annotation[annotation].from_wire(wire, self._access)
-
-
-def _holds(check: Callable[[Any], bool], value: Any) -> bool:
-    return check(value)
-
-
-def _never(_: Any) -> bool:
-    return False
-
-
-def list_check(kinds: tuple[Kind, ...]) -> Callable[[tuple[Any, ...]], bool]:
-    """Return the check of a tuple of values, one for each kind, and of their number.
-
-    Written out for the calls that are made most: a loop over three checks costs as much as
-    encoding what they check.
-    """
-    if all(kind.exact is not None and len(kind.exact) == 1 for kind in kinds):
-        types = [next(iter(kind.exact)) for kind in kinds if kind.exact is not None]
-        if len(types) == 1:
-            (only,) = types
-            return lambda values: len(values) == 1 and type(values[0]) is only
-        if len(types) == 2:
-            first, second = types
-            return lambda values: (
-                len(values) == 2 and type(values[0]) is first and type(values[1]) is second
-            )
-        if len(types) == 3:
-            first, second, third = types
-
-            def three(values: tuple[Any, ...]) -> bool:
-                if len(values) != 3:
-                    return False
-                one, two, last = values
-                return type(one) is first and type(two) is second and type(last) is third
-
-            return three
-        return lambda values: [*map(type, values)] == types
-    checks = tuple(kind.check for kind in kinds)
-    count = len(checks)
-    if count == 1:
-        (check,) = checks
-        return lambda values: len(values) == 1 and check(values[0])
-
-    def each(values: tuple[Any, ...]) -> bool:
-        return len(values) == count and all(map(_holds, checks, values))
-
-    return each
 
 
 def printable(text: str, limit: int, *, keep: str = "") -> str:

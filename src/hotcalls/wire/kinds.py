@@ -14,6 +14,8 @@ import enum
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hotcalls.wire import _hot
+
 #: Checks whether a value can be encoded as it is.
 Check = Callable[[Any], bool]
 
@@ -99,11 +101,12 @@ def tree(*roots: Kind) -> Iterator[Kind]:
             waiting.extend(kind.parts())
 
 
-def _type_check(types: frozenset[type]) -> Check:
-    if len(types) == 1:
-        (only,) = types
-        return lambda value: type(value) is only
-    return lambda value: type(value) in types
+def compiled(kind: Kind) -> _hot.Check:
+    """Return the check of a kind for a check that contains it."""
+    if isinstance(kind.check, _hot.Check):
+        return kind.check
+    # Looked up when it runs: a class that contains itself has no check yet.
+    return _hot.Other(lambda value: kind.check(value))
 
 
 class Scalar(Kind):
@@ -115,7 +118,7 @@ class Scalar(Kind):
         super().__init__(kind, text or kind.__name__)
         self.exact = frozenset([kind])
         self.hashable = kind.__hash__ is not None
-        self.check = _type_check(self.exact)
+        self.check = _hot.Exact(self.exact)
 
 
 class Number(Scalar):
@@ -131,7 +134,7 @@ class Number(Scalar):
         if kind is float:
             # msgspec encodes the int, and decodes it as a float because that is annotated.
             self.exact = frozenset([float, int])
-            self.check = _type_check(self.exact)
+            self.check = _hot.Exact(self.exact)
 
     def coerce(self, value: Any, path: str) -> Any:
         """Return the value as the plain type."""
@@ -184,26 +187,7 @@ class Plain(Kind):
 
     def __init__(self) -> None:
         super().__init__(Any, "Any")
-
-    def _check(self, value: Any, depth: int = PLAIN_DEPTH) -> bool:
-        kind = type(value)
-        if kind in PLAIN_SCALARS:
-            return True
-        if not depth:
-            return False
-        if kind is dict:
-            # A loop: most dicts are small, and two passes in C cost more to begin.
-            for key, item in value.items():
-                if type(key) not in PLAIN_SCALARS:
-                    return False
-                if type(item) not in PLAIN_SCALARS and not self._check(item, depth - 1):
-                    return False
-            return True
-        if kind is not list:
-            return False
-        return PLAIN_SCALARS.issuperset(map(type, value)) or all(
-            self._check(item, depth - 1) for item in value
-        )
+        self.check = _hot.Plain(PLAIN_SCALARS, PLAIN_DEPTH)
 
     def coerce(self, value: Any, path: str, depth: int = PLAIN_DEPTH) -> Any:
         """Find what is not plain."""
@@ -264,10 +248,7 @@ class Sequence(Kind):
         self.item = item
         self.bare = bare
         self.hashable = container is frozenset or (container is tuple and item.hashable)
-        self._check_items = _items_check(item)
-
-    def _check(self, value: Any) -> bool:
-        return type(value) is self.container and self._check_items(value)
+        self.check = _hot.Items(container, compiled(item))
 
     def coerce(self, value: Any, path: str) -> Any:
         """Convert each item."""
@@ -288,15 +269,6 @@ class Sequence(Kind):
         return (self.item,)
 
 
-def _items_check(item: Kind) -> Check:
-    if item.exact is not None:
-        # One pass in C: a check per item would cost more than encoding it.
-        within = item.exact.issuperset
-        return lambda values: within(map(type, values))
-    # Looked up when it runs: a class that contains itself has no check yet.
-    return lambda values: all(map(item.check, values))
-
-
 class Fixed(Kind):
     """``tuple[A, B]``."""
 
@@ -305,11 +277,7 @@ class Fixed(Kind):
         super().__init__(annotation, f"tuple[{', '.join(item.text for item in items) or '()'}]")
         self.items = items
         self.hashable = all(item.hashable for item in items)
-
-    def _check(self, value: Any) -> bool:
-        if type(value) is not tuple or len(value) != len(self.items):
-            return False
-        return all(item.check(each) for item, each in zip(self.items, value, strict=True))
+        self.check = _hot.Each(map(compiled, items))
 
     def coerce(self, value: Any, path: str) -> Any:
         """Convert each item."""
@@ -331,21 +299,6 @@ class Fixed(Kind):
         return self.items
 
 
-def _plain_dict_check(kind: Plain) -> Check:
-    """Return the check of a bare dict, which is the most common result."""
-    nested, scalars = kind.check, PLAIN_SCALARS
-
-    def plain(value: Any) -> bool:
-        if type(value) is not dict:
-            return False
-        for key, item in value.items():
-            if type(key) not in scalars or (type(item) not in scalars and not nested(item)):
-                return False
-        return True
-
-    return plain
-
-
 class Mapping(Kind):
     """``dict``."""
 
@@ -355,14 +308,7 @@ class Mapping(Kind):
             "dict" if bare else f"dict[{key.text}, {value.text}]",
         )
         self.key, self.value = key, value
-        self._check_keys, self._check_values = _items_check(key), _items_check(value)
-        if type(key) is Plain and type(value) is Plain:
-            self.check = _plain_dict_check(value)
-
-    def _check(self, value: Any) -> bool:
-        return (
-            type(value) is dict and self._check_keys(value) and self._check_values(value.values())
-        )
+        self.check = _hot.Pairs(compiled(key), compiled(value))
 
     def coerce(self, value: Any, path: str) -> Any:
         """Convert each key and value."""
@@ -392,7 +338,7 @@ class Either(Kind):
         exacts = [option.exact for option in options]
         if None not in exacts:
             self.exact = frozenset().union(*(each for each in exacts if each is not None))
-            self.check = _type_check(self.exact)
+            self.check = _hot.Exact(self.exact)
 
     def _check(self, value: Any) -> bool:
         return any(option.check(value) for option in self.options)
