@@ -461,6 +461,9 @@ HC_ALWAYS_INLINE void hc_wait_over(struct hc_port *port, const struct hc_wait *w
 {
     if (HC_UNLIKELY(wait->drowsy) && hc_peek(port->in, true))
         (void)hc_serve(port);
+    /* Calls of a burst follow each other closely, however long each takes (hc_must_switch). */
+    if (HC_UNLIKELY(wait->rung))
+        port->burst_tsc = hc_tsc();
 }
 
 /* PAUSEs between two looks at the clock. A bound is off by at most this much. */

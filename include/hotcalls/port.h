@@ -126,7 +126,7 @@ struct hc_port {
     uint64_t calls;
     uint32_t polls;
     uint64_t avoid_until; /* no hot calls before: nobody took the last one; 0: no such time */
-    uint64_t burst_tsc;
+    uint64_t burst_tsc;   /* when the companion was last called, or had answered */
     uint32_t burst_count;
     struct hc_arena arena;
     struct hc_counters counters;

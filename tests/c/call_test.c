@@ -76,6 +76,27 @@ TEST(test_burst_of_calls_wakes_a_responder)
     pair_stop();
 }
 
+static struct hc_port *g_caller;
+
+/* As if the call that runs had taken hours. */
+static void take_long(void)
+{
+    g_caller->burst_tsc -= 2u * g_caller->end->bounds.burst_gap;
+}
+
+TEST(test_burst_of_calls_that_take_long_wakes_a_responder)
+{
+    g_caller = echo_start();
+    g_pair.end[HC_ENCLAVE].u_board->awake = 0;
+    g_pair.end[HC_HOST].bounds.burst_gap = UINT64_C(1) << 44;
+    g_in_the_middle = take_long;
+    for (uint64_t i = 0; i < 4; i++)
+        CHECK_EQ(note(g_caller, i), HC_OK);
+    g_in_the_middle = NULL;
+    CHECK_EQ(g_caller->counters.rang, 1);
+    pair_stop();
+}
+
 TEST(test_caller_avoids_hot_calls_for_a_while_after_one_that_nobody_took)
 {
     struct hc_port *port = echo_start();
