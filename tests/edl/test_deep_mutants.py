@@ -2,7 +2,7 @@
 """Each check of the code that copies structs deep is needed: without it test_deep.py fails.
 
 Both sides run under AddressSanitizer. The sides without a check are compiled here, and test_deep.py
-runs with them in a process of its own.
+runs with them in a process of its own, a fork of one that has imported everything.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 import pytest
 
@@ -108,30 +109,43 @@ def sides(
     return folder
 
 
-def passes(folder: Path, sanitizer: str) -> bool:
-    """Whether test_deep.py passes with these sides."""
+@pytest.fixture(scope="module")
+def passes(sanitizer: str) -> Iterator[Callable[[Path], bool]]:
+    """Whether test_deep.py passes with the sides in a folder."""
     environment = {
         **os.environ,
-        "HOTCALLS_TEST_SIDES": str(folder),
         "LD_PRELOAD": sanitizer,
         "ASAN_OPTIONS": "detect_leaks=0:exitcode=99:allocator_may_return_null=1",
         "UBSAN_OPTIONS": "",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
+    command = [sys.executable, str(HERE / "forked_tests.py"), "-q", "-x", "-p", "no:cacheprovider",
                "-k", "not wrong_", str(HERE / "test_deep.py")]  # fmt: skip
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=100, check=False)
-    return done.returncode == 0
+    with subprocess.Popen(
+        command, env=environment, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        answers, questions = process.stdout, process.stdin
+        assert answers.readline() == "ready\n"
+
+        def ask(folder: Path) -> bool:
+            questions.write(f"{folder}\n")
+            questions.flush()
+            return int(answers.readline()) == 0
+
+        yield ask
+        questions.close()
 
 
-def test_whole_sides_pass_under_the_sanitizer(sides: Path, sanitizer: str) -> None:
-    assert passes(sides, sanitizer)
+def test_whole_sides_pass_under_the_sanitizer(sides: Path, passes: Callable[[Path], bool]) -> None:
+    assert passes(sides)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_removed_check_is_noticed(
     mutant: str,
     sides: Path,
-    sanitizer: str,
+    passes: Callable[[Path], bool],
     tmp_path: Path,
     build_deep_side: Callable[..., None],
 ) -> None:
@@ -143,4 +157,4 @@ def test_removed_check_is_noticed(
     assert count > 0, "the check is not in the generated text"
     source.write_text(text)
     build_deep_side(tmp_path, "enclave" if side == "t" else "host", *FLAGS)
-    assert not passes(tmp_path, sanitizer), f"nobody misses it ({count} places)"
+    assert not passes(tmp_path), f"nobody misses it ({count} places)"
