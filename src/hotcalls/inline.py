@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import linecache
 import os
+import sys
 import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hotcalls import _native
-from hotcalls.declare import Declaration, declarations, running_inside
+from hotcalls.declare import Declaration, Declarations, declarations, running_inside
 from hotcalls.enclave import Enclave
 from hotcalls.errors import (
     CallError,
@@ -43,6 +44,7 @@ def launch_inline(
     *,
     debug: bool = False,
     threads: int = 1,
+    imported: Callable[[], types.ModuleType] | None = None,
 ) -> InlineEnclave:
     """Run a module in this process and return what looks like its enclave.
 
@@ -58,6 +60,9 @@ def launch_inline(
         Exceptions carry their tracebacks.
     threads
         How many calls that were submitted run at a time.
+    imported
+        Gives this program's own import of the module, whose classes the caller uses; asked when
+        a signature has any.
     """
     module = types.ModuleType(name)
     module.__file__ = file
@@ -67,19 +72,44 @@ def launch_inline(
         source.decode("utf-8", "replace").splitlines(True),
         file,
     )
-    with running_inside():
+    with running_inside(), _importing(name, module):
         exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 -- an import
-    declared = declarations(module)
-    check_ocalls(name, {each.name: each.signature for each in declared.ocalls.values()}, ocalls)
-    enclave = InlineEnclave(name, list(declared.ecalls.values()), threads, debug)
+        declared = declarations(module)
+    outside = _signatures(declared)
+    if imported is not None and any(each.needs_classes for each in outside.values()):
+        outside = {**outside, **_signatures(declarations(imported()))}
+    check_ocalls(name, {each: outside[each] for each in declared.ocalls}, ocalls)
+    enclave = InlineEnclave(name, list(declared.ecalls.values()), outside, threads, debug)
     for declaration in declared.ocalls.values():
-        declaration.connect(_ocall(declaration.signature, ocalls.get(declaration.name), debug))
+        theirs = outside[declaration.name]
+        function = ocalls.get(declaration.name)
+        declaration.connect(_ocall(declaration.signature, theirs, function, debug))
     start(module)
     return enclave
 
 
+@contextmanager
+def _importing(name: str, module: types.ModuleType) -> Iterator[None]:
+    """Have the module in ``sys.modules`` while it runs: dataclasses look themselves up there."""
+    known = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        yield
+    finally:
+        if known is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = known
+
+
+def _signatures(declared: Declarations) -> dict[str, Signature]:
+    return {
+        name: each.signature for name, each in (*declared.ecalls.items(), *declared.ocalls.items())
+    }
+
+
 def _ocall(
-    signature: Signature, function: Callable[..., Any] | None, debug: bool
+    signature: Signature, theirs: Signature, function: Callable[..., Any] | None, debug: bool
 ) -> Callable[..., Any]:
     """What the module calls: out through the codecs and back."""
 
@@ -88,21 +118,27 @@ def _ocall(
 
     def call(*args: Any, **kwargs: Any) -> Any:
         arguments = signature.encode_arguments(args, kwargs)
-        return _across(signature, function or missing, arguments, debug)
+        return _across(theirs, signature, function or missing, arguments, debug)
 
     return call
 
 
-def _across(signature: Signature, function: Callable[..., Any], message: Any, debug: bool) -> Any:
+def _across(
+    serving: Signature,
+    calling: Signature,
+    function: Callable[..., Any],
+    message: Any,
+    debug: bool,
+) -> Any:
     """Call a function as the other side would: its result, or its exception as RemoteError."""
     try:
-        result = signature.encode_result(function(*signature.decode_arguments(bytes(message))))
+        result = serving.encode_result(function(*serving.decode_arguments(bytes(message))))
     except Exception as error:
         raise decode_exception(encode_exception(error, debug)) from error
     try:
-        return signature.decode_result(bytes(result))
+        return calling.decode_result(bytes(result))
     except MessageError as error:
-        raise CallError(str(error), status="HC_ERR_MESSAGE", function=signature.name) from None
+        raise CallError(str(error), status="HC_ERR_MESSAGE", function=calling.name) from None
 
 
 class InlineFunction(Function):
@@ -110,8 +146,10 @@ class InlineFunction(Function):
 
     _enclave: InlineEnclave
 
-    def __init__(self, enclave: InlineEnclave, declaration: Declaration) -> None:
-        signature = declaration.signature
+    def __init__(
+        self, enclave: InlineEnclave, declaration: Declaration, signature: Signature
+    ) -> None:
+        self._inner = declaration.signature
         self._enclave = enclave
         self._mode = "default"
         self._timeout = None
@@ -146,7 +184,7 @@ class InlineFunction(Function):
 
     def _run(self, message: bytes) -> Any:
         self._enclave._check_open(self.__name__)
-        return _across(self._signature, self._target, message, self._enclave._debug)
+        return _across(self._inner, self._signature, self._target, message, self._enclave._debug)
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:  # type: ignore[override]
         """Run it in a thread of this process."""
@@ -197,7 +235,14 @@ _native.call_directly(InlineFunction)
 class InlineEnclave(Enclave):
     """Looks like an enclave, and is the module in this very process."""
 
-    def __init__(self, name: str, ecalls: list[Declaration], threads: int, debug: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        ecalls: list[Declaration],
+        outside: Mapping[str, Signature],
+        threads: int,
+        debug: bool,
+    ) -> None:
         self._debug = debug
         self._is_closed = False
         self._oneway_errors = 0
@@ -207,7 +252,9 @@ class InlineEnclave(Enclave):
         self._responders = threads
         self.window_size = 1 << 30
         self.functions = {}
-        self._name_functions({each.name: InlineFunction(self, each) for each in ecalls}, [])
+        self._name_functions(
+            {each.name: InlineFunction(self, each, outside[each.name]) for each in ecalls}, []
+        )
 
     def __repr__(self) -> str:
         """Say that it protects nothing."""

@@ -132,6 +132,12 @@ class OcallServer:
                 self._held_bytes -= len(dropped)
         return token
 
+    def forget(self) -> None:
+        """Drop what is held: the process that could fetch it was lost."""
+        with self._lock:
+            self._held.clear()
+            self._held_bytes = 0
+
     def fetch(self, token: bytes) -> tuple[int, bytes] | int:
         """Give an answer out, once."""
         with self._lock:

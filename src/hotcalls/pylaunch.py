@@ -72,6 +72,7 @@ def launch_module(
     assert server is not None
 
     def start_again() -> _native.Enclave:
+        server.forget()
         # Same ids, same types: anything else is not the enclave that was launched.
         repeated = _Conversation(module, ocalls, how.debug, server, conversation)
         return _start(module, repeated, options, dataclasses.replace(how, again=True))
@@ -122,7 +123,14 @@ def launch_here(
     for name in how.preload:
         importlib.import_module(name)
     enclave = launch_inline(
-        module.name, module.file, module.source, ocalls, start, debug=how.debug, threads=threads
+        module.name,
+        module.file,
+        module.source,
+        ocalls,
+        start,
+        debug=how.debug,
+        threads=threads,
+        imported=lambda: _imported(module),
     )
     declare.bind(declare.module_key(module.file), enclave)
     return enclave

@@ -149,6 +149,13 @@ class TestHeld:
         assert server._held_bytes <= HELD_MAX << 20
         assert isinstance(server.fetch(tokens[0].to_bytes(8, "little")), int)
 
+    def test_process_that_follows_a_lost_one_fetches_nothing_of_it(self) -> None:
+        server = OcallServer(OCALLS, {})
+        token = server.hold(0, b"answer").to_bytes(8, "little")
+        server.forget()
+        assert isinstance(server.fetch(token), int)
+        assert server._held_bytes == 0
+
     @pytest.mark.parametrize("token", [b"", b"1", bytes(8), bytes(1000)])
     def test_forged_token_is_refused(self, token: bytes) -> None:
         server = OcallServer(OCALLS, {})
