@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeGuard, TypeVar, overload
 
 from hotcalls.errors import NotRunning
 from hotcalls.wire.signature import Signature
@@ -390,17 +390,13 @@ def bind(module: str, enclave: Running) -> None:
         :func:`module_key` of what the enclave was launched from.
     """
     with _lock:
-        _running.setdefault(module, []).append(weakref.ref(enclave))
+        # A program may launch from one module as often as it likes.
+        alive = [each for each in _running.get(module, []) if _runs(each())]
+        _running[module] = [*alive, weakref.ref(enclave)]
 
 
-def unbind(module: str, enclave: Running) -> None:
-    """Take an enclave that was closed out of the list."""
-    with _lock:
-        left = [each for each in _running.get(module, []) if each() not in (None, enclave)]
-        if left:
-            _running[module] = left
-        else:
-            _running.pop(module, None)
+def _runs(enclave: Running | None) -> TypeGuard[Running]:
+    return enclave is not None and not enclave.closed
 
 
 def module_key(file: str) -> str:
@@ -419,7 +415,7 @@ def _call_from_host(declaration: Declaration, *args: Any, **kwargs: Any) -> Any:
     file = declaration.function.__code__.co_filename
     with _lock:
         known = [each() for each in _running.get(module_key(file), [])]
-    alive = [each for each in known if each is not None and not each.closed]
+    alive = [each for each in known if _runs(each)]
     if len(alive) == 1:
         if inspect.iscoroutinefunction(declaration.function):
             return alive[0].await_declared(name, args, kwargs)

@@ -159,9 +159,23 @@ def test_ecall_in_the_host_goes_to_the_running_enclave() -> None:
         with pytest.raises(hotcalls.NotRunning, match=r"launched from vault was closed"):
             vault.sign(b"a")
     finally:
-        declare.unbind(key, running)
+        declare._running.pop(key)
     with pytest.raises(hotcalls.NotRunning, match=r"first enclave = hotcalls.launch\('vault'\)"):
         vault.sign(b"a")
+
+
+def test_enclaves_that_ended_are_not_remembered() -> None:
+    key = declare.module_key("/srv/often.py")
+    try:
+        for _ in range(5):
+            running = Running()
+            declare.bind(key, running)
+            running.closed = True
+        alive = Running()
+        declare.bind(key, alive)
+        assert [each() for each in declare._running[key]] == [alive]
+    finally:
+        declare._running.pop(key)
 
 
 def test_ecall_that_two_enclaves_could_take_is_refused() -> None:
@@ -177,7 +191,7 @@ def test_ecall_that_two_enclaves_could_take_is_refused() -> None:
         both.pop()
         assert vault.sign(b"a") == b"answer"
     finally:
-        declare.unbind(key, both[0])
+        declare._running.pop(key)
 
 
 def test_ocall_in_the_host_is_refused() -> None:
