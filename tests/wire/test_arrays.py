@@ -257,3 +257,9 @@ def test_shared_array_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(error):
         SharedArray(memoryview(bytearray(64)), dtype, shape)
+
+
+@pytest.mark.parametrize("view", [5, "memory", None])
+def test_shared_array_of_what_is_no_memory_says_what_it_is_made_of(view: Any) -> None:
+    with pytest.raises(TypeError, match=r"made of enclave\.shared\(size\)\.view, not of"):
+        SharedArray(view, "u1", 1)

@@ -85,3 +85,11 @@ def test_random_bytes_are_no_exception(data: bytes) -> None:
 def test_what_is_no_exception_is_refused(data: bytes) -> None:
     with pytest.raises(MessageError):
         decode_exception(data)
+
+
+def test_error_that_crosses_again_and_again_says_so_once() -> None:
+    error = decode_exception(encode_exception(KeyError("x")))
+    for _ in range(5):
+        error = decode_exception(encode_exception(error))
+    assert str(error) == "hotcalls.errors.RemoteError: KeyError: 'x'"
+    assert error.type_name == "hotcalls.errors.RemoteError"

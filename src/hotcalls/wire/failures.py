@@ -42,6 +42,9 @@ def encode_exception(error: BaseException, debug: bool = False) -> bytes:
         message = str(error)
     except Exception as second:
         message = f"<its str() raised {type(second).__name__}>"
+    if isinstance(error, RemoteError):
+        # One that has crossed the boundary before says so once.
+        message = message.removeprefix(f"{name}: ")
     trace: str | None = None
     if debug:
         try:

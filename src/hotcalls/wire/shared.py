@@ -62,7 +62,12 @@ class SharedArray:
                 raise ValueError(f"a length is not negative, got shape {shape}")
             count *= length
         size = count * kind.itemsize
-        flat = memoryview(view).cast("B")
+        try:
+            flat = memoryview(view).cast("B")
+        except TypeError:
+            raise TypeError(
+                f"SharedArray is made of enclave.shared(size).view, not of {type(view).__name__}"
+            ) from None
         if size > flat.nbytes:
             raise ValueError(f"{size} bytes of {kind.name} do not fit into {flat.nbytes}")
         if not DTYPE.fullmatch(kind.str):
