@@ -240,6 +240,8 @@ class Function(_native.Function):
             given = f"{size} bytes of " if size else ""
             text = f"{given}arguments do not fit the data window of a slot"
             text += f" ({self._enclave.window_size} bytes): launch with window= larger"
+        elif error.status == "HC_ERR_NO_SLOT":
+            text += ": launch with callers= larger"
         elif error.status == "HC_ERR_TIMEOUT" and self._timeout is not None:
             text = f"not answered within {self._timeout:g} s"
         return error_for(

@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,22 @@ def test_warning_points_at_the_line_that_launches(write: Writer, tmp_path: Path)
         [sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert "app.py:3: RuntimeWarning: this program runs as root" in done.stderr
+
+
+def test_more_threads_than_may_call_are_told_the_option(
+    start: Callable[..., hotcalls.Enclave],
+) -> None:
+    enclave = start(EMPTY, callers=1)
+    enclave.nothing()
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            enclave.nothing()
+        except hotcalls.CallError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert [str(error).rpartition(": ")[2] for error in errors] == ["launch with callers= larger"]
