@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of the compiled part of :mod:`hotcalls.wire`."""
+# Types of the compiled part of hotcalls.wire.
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
