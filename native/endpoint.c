@@ -205,13 +205,15 @@ enum hc_status endpoint_start(struct endpoint *endpoint)
 /*
  * Ends a thread of ours that may sleep on `u_word`, a word that the peer may hold at any value:
  * rings by changing the word and waking, until the thread is gone. Not waited for by itself, when
- * a callback that it runs closes the enclave.
+ * a callback that it runs closes the enclave. False: still there after `rounds` of 10 ms.
  */
-static void ring_and_join(pthread_t thread, uint32_t *u_word)
+static bool ring_and_join(pthread_t thread, uint32_t *u_word, uint32_t rounds)
 {
     struct timespec until;
     int error;
     do {
+        if (rounds-- == 0)
+            return false;
         (void)__atomic_add_fetch(u_word, 1u, __ATOMIC_RELEASE);
         endpoint_wake(NULL, u_word, UINT32_MAX >> 1);
         (void)clock_gettime(CLOCK_REALTIME, &until);
@@ -222,18 +224,21 @@ static void ring_and_join(pthread_t thread, uint32_t *u_word)
         }
         error = pthread_timedjoin_np(thread, NULL, &until);
     } while (error == ETIMEDOUT || error == EINTR);
+    return true;
 }
 
-void endpoint_stop(struct endpoint *endpoint)
+static bool stop(struct endpoint *endpoint, uint32_t rounds)
 {
     struct hc_end *end = &endpoint->end;
     /* SYNC: release pairs with the acquire loads in the thread bodies, stopping. */
     __atomic_store_n(&endpoint->stopping, 1u, __ATOMIC_RELEASE);
-    for (uint32_t i = 0; i < endpoint->responders_running; i++)
-        ring_and_join(endpoint->responders[i].thread, &end->u_board->doorbell);
-    endpoint->responders_running = 0;
+    for (; endpoint->responders_running != 0; endpoint->responders_running--)
+        if (!ring_and_join(endpoint->responders[endpoint->responders_running - 1u].thread,
+                           &end->u_board->doorbell, rounds))
+            return false;
     if (endpoint->steward_running) {
-        ring_and_join(endpoint->steward, &end->u_board->attention);
+        if (!ring_and_join(endpoint->steward, &end->u_board->attention, rounds))
+            return false;
         endpoint->steward_running = false;
     }
     for (uint32_t i = 0; i < end->geometry.slot_count; i++) {
@@ -242,9 +247,22 @@ void endpoint_stop(struct endpoint *endpoint)
             continue;
         struct hc_slot_control *u_control = hc_u_slot(end->u_base, &end->geometry, i);
         uint32_t *u_bell = slot->mine ? &u_control->peer_bell : &u_control->owner_bell;
-        ring_and_join(endpoint->companions[i].thread, u_bell);
+        if (!ring_and_join(endpoint->companions[i].thread, u_bell, rounds))
+            return false;
         slot->companion = 0;
     }
+    return true;
+}
+
+void endpoint_stop(struct endpoint *endpoint)
+{
+    while (!stop(endpoint, UINT32_MAX))
+        ;
+}
+
+bool endpoint_try_stop(struct endpoint *endpoint)
+{
+    return stop(endpoint, 1);
 }
 
 void endpoint_free(struct endpoint *endpoint)

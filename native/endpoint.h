@@ -97,6 +97,8 @@ HC_NODISCARD enum hc_status endpoint_set_interface(struct endpoint *endpoint,
 HC_NODISCARD enum hc_status endpoint_start(struct endpoint *endpoint);
 /* Stops and joins every thread. A thread that runs a call is waited for. */
 void endpoint_stop(struct endpoint *endpoint);
+/* The same without waiting for calls: false, and to be asked again, while a thread runs one. */
+HC_NODISCARD bool endpoint_try_stop(struct endpoint *endpoint);
 /*
  * Ends the use of the channel: calls in progress fail with HC_ERR_CLOSED, threads are stopped,
  * on_close is called. Other threads may still hold slots; what they touch stays until they end
@@ -133,6 +135,9 @@ void endpoint_notify(struct hc_end *end);
  * between calls: a language runtime lets go of its lock there. Set before threads are started.
  */
 void endpoint_on_rest(void (*rest)(void));
+/* `leave` is called by any thread of the runtime that ran calls, as the last of its acts. */
+void endpoint_on_leave(void (*leave)(void));
+void endpoint_leave(void);
 /* endpoint_companion.c */
 bool endpoint_leave_core(void *context);
 void endpoint_tell_core(void *context, struct hc_port *port);

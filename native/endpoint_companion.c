@@ -75,8 +75,10 @@ void *endpoint_companion_main(void *argument)
         uint64_t served = 0;
         /* SYNC: acquire pairs with hc_ring_companion, bell; the post is visible behind it. */
         uint32_t rung = __atomic_load_n(u_bell, __ATOMIC_ACQUIRE);
-        if (__atomic_load_n(&endpoint->stopping, __ATOMIC_ACQUIRE) != 0)
+        if (__atomic_load_n(&endpoint->stopping, __ATOMIC_ACQUIRE) != 0) {
+            endpoint_leave();
             return NULL;
+        }
         follow(hc_untrusted_u32(u_cpu));
         hc_drain_orphans(thread, slot, &served);
         while (hc_drain(thread, port, lane, true, &served))

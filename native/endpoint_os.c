@@ -24,6 +24,19 @@ void endpoint_on_rest(void (*rest)(void))
     g_rest = rest;
 }
 
+static void (*g_leave)(void); /* the same */
+
+void endpoint_on_leave(void (*leave)(void))
+{
+    g_leave = leave;
+}
+
+void endpoint_leave(void)
+{
+    if (g_leave != NULL)
+        g_leave();
+}
+
 void endpoint_sleep(void *context, const uint32_t *u_word, uint32_t expected, uint64_t ns)
 {
     struct timespec timeout = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};

@@ -317,5 +317,6 @@ void *endpoint_responder_main(void *argument)
     }
     let_go(&kept, thread, &served);
     (void)__atomic_sub_fetch(&end->u_board->awake, 1u, __ATOMIC_SEQ_CST);
+    endpoint_leave();
     return NULL;
 }
