@@ -6,6 +6,7 @@
  * once, bounded, and cleaned before anybody prints it.
  */
 #define _GNU_SOURCE
+#include "host_async.h"
 #include "host_internal.h"
 
 #include <errno.h>
@@ -248,6 +249,8 @@ void host_on_free(struct endpoint *endpoint)
         (void)munmap((void *)(uintptr_t)enclave->not_forked, HC_PAGE);
     if (enclave->done >= 0)
         (void)close(enclave->done);
+    if (enclave->channel >= 0)
+        (void)close(enclave->channel);
     (void)pthread_mutex_destroy(&enclave->end_lock);
     free(enclave);
 }
@@ -263,7 +266,8 @@ void hc_shutdown(hc_enclave *enclave)
         (void)close(enclave->pidfd);
         (void)close(enclave->life);
         (void)close(enclave->done);
-        enclave->pidfd = enclave->life = enclave->done = -1;
+        (void)close(enclave->channel);
+        enclave->pidfd = enclave->life = enclave->done = enclave->channel = -1;
         return;
     }
     hc_break(&enclave->endpoint.end, HC_ERR_CLOSED, "the enclave was closed");
@@ -272,16 +276,22 @@ void hc_shutdown(hc_enclave *enclave)
      * process gave up privileges since: then asking has to do, and a hostile enclave may stay
      * until its host ends.
      */
-    (void)close(enclave->life);
-    (void)syscall(SYS_pidfd_send_signal, enclave->pidfd, SIGKILL, NULL, 0);
-    while (poll(&poll_fd, 1, 1000) < 0 && errno == EINTR)
-        ;
-    note_end(enclave, 0);
+    if (!enclave->borrowed) {
+        (void)close(enclave->life);
+        (void)syscall(SYS_pidfd_send_signal, enclave->pidfd, SIGKILL, NULL, 0);
+        while (poll(&poll_fd, 1, 1000) < 0 && errno == EINTR)
+            ;
+        note_end(enclave, 0);
+    } else {
+        /* Whoever sleeps until the process answers or ends: it does neither. */
+        hc_async_wake(enclave);
+    }
     endpoint_close(&enclave->endpoint);
     (void)pthread_mutex_lock(&enclave->end_lock);
     (void)close(enclave->pidfd);
     (void)close(enclave->done);
-    enclave->pidfd = enclave->life = enclave->done = -1;
+    (void)close(enclave->channel);
+    enclave->pidfd = enclave->life = enclave->done = enclave->channel = -1;
     (void)pthread_mutex_unlock(&enclave->end_lock);
 }
 

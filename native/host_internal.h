@@ -6,6 +6,7 @@
 #define HOTCALLS_HOST_INTERNAL_H
 
 #include "endpoint.h"
+#include "host_attach.h"
 #include "host_program.h"
 #include "hotcalls_host.h"
 
@@ -17,9 +18,11 @@ struct hc_enclave {
     size_t region_size;
     pid_t pid;
     int pidfd;
-    bool shut; /* atomic: hc_shutdown has begun */
-    int life;  /* the write end of a pipe: the enclave exits when it is closed */
-    int done;  /* the eventfd that the enclave writes: see hc_os.notify */
+    bool shut;     /* atomic: hc_shutdown has begun */
+    int life;      /* the write end of a pipe: the enclave exits when it is closed */
+    int channel;   /* its descriptor, for who watches; -1: not kept */
+    bool borrowed; /* another process launched it: closing it here does not end it */
+    int done;      /* the eventfd that the enclave writes: see hc_os.notify */
     void *user_data;
     enum hc_status port_error;
     struct host_shared *shared;
@@ -36,7 +39,8 @@ struct hc_enclave {
 };
 
 /* host_spawn.c: starts the loader as a process that is nobody's child. */
-#define HOST_SPAWN_FDS_MAX 30
+/* SANDBOX_KEEP_FDS_MAX less the two of the log. */
+#define HOST_SPAWN_FDS_MAX 190
 struct host_spawn {
     int loader_fd;
     const char *loader_path; /* used when the kernel does not execute memfds */
@@ -72,6 +76,15 @@ HC_NODISCARD enum hc_status host_open_loader(const char *path, bool by_path,
 HC_NODISCARD enum hc_status host_open_paper(struct host_opened *opened, struct hc_error *error);
 /* Copies what the enclave wrote into the paper. NULL: nothing, or no memory. */
 uint8_t *host_read_paper(const struct host_opened *opened, size_t *size);
+
+/* host_region.c: the steps that a launch and an attachment have in common. */
+hc_enclave *host_new_enclave(const struct hc_launch_options *options, struct hc_error *error);
+HC_NODISCARD enum hc_status host_map_channel(hc_enclave *enclave, int channel,
+                                             const struct hc_geometry *geometry,
+                                             struct hc_error *error);
+HC_NODISCARD enum hc_status host_set_up(hc_enclave *enclave,
+                                        const struct hc_launch_options *options,
+                                        const struct hc_geometry *geometry, struct hc_error *error);
 
 /* host_shared.c: the allocator of the channel's shared memory; bookkeeping is private. */
 struct host_shared *host_shared_new(uint8_t *base, size_t size);

@@ -43,51 +43,10 @@ static enum hc_status make_region(hc_enclave *enclave, const struct hc_launch_op
                                   struct host_opened *opened, struct hc_geometry *geometry,
                                   struct hc_error *error)
 {
-    memset(geometry, 0, sizeof *geometry);
-    geometry->slot_count = options->slots + options->enclave_slots;
-    geometry->host_slots = options->slots;
-    geometry->cell_count = options->cells;
-    geometry->window_size = hc_page_up(options->window_size);
-    geometry->shared_size = hc_page_up(options->shared_size);
-    if (options->slots == 0 || options->slots > HC_SLOTS_MAX ||
-        options->enclave_slots > HC_SLOTS_MAX || options->window_size > HC_WINDOW_MAX ||
-        hc_geometry_plan(geometry) != HC_OK) {
-        host_error(error, HC_ERR_ARGUMENT, 0,
-                   "the channel cannot have that shape: 1 to %u slots in all, cells a power of "
-                   "two from %u to %u, a window of 4 KiB to %llu bytes",
-                   HC_SLOTS_MAX, HC_CELLS_MIN, HC_CELLS_MAX, (unsigned long long)HC_WINDOW_MAX);
-        return HC_ERR_ARGUMENT;
-    }
-    if (options->interface != NULL && !options->any_interface)
-        memcpy(geometry->digest, options->interface->digest, HC_DIGEST_SIZE);
-    enclave->region_size = (size_t)geometry->total_size;
-    opened->channel = host_new_memfd("hotcalls", false);
-    /* Sealed against resizing: a shrunk mapping would be a SIGBUS in the other side. */
-    if (opened->channel < 0 || ftruncate(opened->channel, (off_t)geometry->total_size) != 0 ||
-        fcntl(opened->channel, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
-        host_error(error, HC_ERR_OS, errno, "making the channel: %s", strerror(errno));
-        return HC_ERR_OS;
-    }
-    void *region = mmap(NULL, enclave->region_size, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_NORESERVE, opened->channel, 0);
-    if (region == MAP_FAILED) {
-        host_error(error, HC_ERR_OS, errno, "mapping the channel: %s", strerror(errno));
-        return HC_ERR_OS;
-    }
-    enclave->region = region;
-    /* A forked child that touched a lane would corrupt its parent's calls. */
-    (void)madvise(region, enclave->region_size, MADV_DONTFORK);
-    memcpy(region, geometry, sizeof *geometry);
-
-    void *canary = mmap(NULL, HC_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (canary == MAP_FAILED) {
-        host_error(error, HC_ERR_MEMORY, errno, "%s", strerror(errno));
-        return HC_ERR_MEMORY;
-    }
-    *(uint32_t *)canary = 1;
-    (void)madvise(canary, HC_PAGE, MADV_WIPEONFORK);
-    enclave->not_forked = canary;
-    return HC_OK;
+    enum hc_status status = hc_channel_new(options, &opened->channel, geometry, error);
+    if (status == HC_OK)
+        status = host_map_channel(enclave, opened->channel, geometry, error);
+    return status;
 }
 
 /* Waits until the enclave says READY, fails, ends, or takes too long. */
@@ -230,28 +189,6 @@ static enum hc_status start_process(hc_enclave *enclave, const struct hc_launch_
     return HC_OK;
 }
 
-static enum hc_status start_endpoint(hc_enclave *enclave, const struct hc_launch_options *options,
-                                     const struct hc_geometry *geometry)
-{
-    static const struct hc_interface no_interface = {.abi = HC_ABI, .name = ""};
-    struct endpoint_options mine = {
-        .side = HC_HOST,
-        .interface = options->interface != NULL ? options->interface : &no_interface,
-        .responders = options->ocall_responders,
-        .mode = options->mode,
-        .idle_us = options->idle_us,
-        .spin_us = options->spin_us,
-        .take_us = options->take_us,
-        .peer_lost = host_peer_lost,
-        .interrupted = options->interrupted,
-        .context = enclave,
-    };
-    enum hc_status status = endpoint_init(&enclave->endpoint, enclave->region, geometry, &mine);
-    enclave->endpoint.on_close = host_on_close;
-    enclave->endpoint.on_free = host_on_free;
-    return status;
-}
-
 /* What a program other than the loader says about itself, or about why it did not start. */
 static enum hc_status hear(hc_enclave *enclave, const struct hc_launch_options *options,
                            const struct host_opened *opened, enum hc_status status,
@@ -318,15 +255,9 @@ enum hc_status hc_launch(const struct hc_launch_options *options, hc_enclave **r
                    "hotcalls-enclave program");
         return HC_ERR_ARGUMENT;
     }
-    hc_enclave *enclave = calloc(1, sizeof *enclave);
-    if (enclave == NULL) {
-        host_error(error, HC_ERR_MEMORY, ENOMEM, "%s", strerror(ENOMEM));
+    hc_enclave *enclave = host_new_enclave(options, error);
+    if (enclave == NULL)
         return HC_ERR_MEMORY;
-    }
-    enclave->pidfd = enclave->life = enclave->done = -1;
-    enclave->exit_status = -1;
-    enclave->user_data = options->user_data;
-    (void)pthread_mutex_init(&enclave->end_lock, NULL);
 
     status = host_open_image(options, &opened, error);
     if (status == HC_OK)
@@ -340,13 +271,7 @@ enum hc_status hc_launch(const struct hc_launch_options *options, hc_enclave **r
         status = start_process(enclave, options, &opened, loader, error);
     if (status == HC_OK) {
         /* While the enclave loads, this side sets itself up. */
-        status = start_endpoint(enclave, options, &geometry);
-        enclave->shared =
-            host_shared_new(enclave->region + geometry.shared_at, (size_t)geometry.shared_size);
-        if (status == HC_OK && enclave->shared == NULL)
-            status = HC_ERR_MEMORY;
-        if (status != HC_OK)
-            host_error(error, status, errno, "%s", hc_status_text(status));
+        status = host_set_up(enclave, options, &geometry, error);
     }
     if (status == HC_OK) {
         status = await_ready(enclave, options, error);
@@ -357,6 +282,10 @@ enum hc_status hc_launch(const struct hc_launch_options *options, hc_enclave **r
         status = endpoint_start(&enclave->endpoint);
         if (status != HC_OK)
             host_error(error, status, errno, "starting threads: %s", strerror(errno));
+    }
+    if (status == HC_OK) {
+        enclave->channel = opened.channel;
+        opened.channel = -1;
     }
     host_close_opened(&opened);
     if (status != HC_OK) {

@@ -42,6 +42,8 @@ struct steps {
     int pidfd; /* of B */
     pid_t pid;
     int error; /* errno of the step that failed */
+    /* Where descriptors are on their way. Here, as the stacks of the steps are small. */
+    int high[HOST_SPAWN_FDS_MAX];
 };
 
 /* syscall() sets errno, which is the suspended host thread's: it restores its own afterwards. */
@@ -54,11 +56,10 @@ static long raw(long number, long a, long b, long c)
  * Descriptors first go just behind all final numbers: out of the way, and low enough for a host
  * with few descriptors (ulimit -n).
  */
-static bool place_fds(const struct host_spawn *spawn)
+static bool place_fds(const struct host_spawn *spawn, int *high)
 {
     const int count = spawn->fd_count;
     const long behind = FIRST_FD + count;
-    int high[HOST_SPAWN_FDS_MAX];
     long log = raw(SYS_fcntl, spawn->log_fd, F_DUPFD_CLOEXEC, behind);
     if (log < 0)
         return false;
@@ -93,7 +94,7 @@ static int step_b(void *argument)
             (void)syscall(SYS_rt_sigaction, number, &default_action, NULL, 8L);
     /* The loader's own copy has to survive the shuffle below. */
     long loader = raw(SYS_fcntl, spawn->loader_fd, F_DUPFD_CLOEXEC, FIRST_FD + spawn->fd_count);
-    if (loader < 0 || !place_fds(spawn))
+    if (loader < 0 || !place_fds(spawn, steps->high))
         goto failed;
     if (spawn->group != 0 &&
         (raw(SYS_setgroups, 0, 0, 0) < 0 ||

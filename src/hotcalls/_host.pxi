@@ -5,6 +5,17 @@
 cdef extern from "<stdbool.h>" nogil:
     ctypedef int c_bool "bool"
 
+cdef extern from "python_clients.h" nogil:
+    enum: HC_CLIENTS_ATTACH
+    enum: HC_CLIENTS_DETACH
+    enum: HC_PLACE_FREE
+    enum: HC_PLACE_SERVING
+    enum: HC_PLACE_ENDING
+    struct hc_clients_message:
+        uint32_t what
+        uint32_t place
+        uint64_t generation
+
 cdef extern from "host_program.h" nogil:
     enum: HC_INLINE_SIZE
     enum: HC_FN_PUBLIC
@@ -178,3 +189,17 @@ cdef extern from "host_program.h" nogil:
     bint hc_range_inside(uint64_t offset, uint64_t size, uint64_t limit)
     uint64_t hc_untrusted_u64(const uint64_t *u_field)
     uint32_t hc_untrusted_u32(const uint32_t *u_field)
+    hc_status hc_geometry_check(const hc_geometry *g, uint64_t mapped_size)
+
+cdef extern from "host_attach.h" nogil:
+    struct hc_attachment:
+        int channel
+        int done
+        int process
+        int pid
+    hc_status hc_attach(const hc_launch_options *options, const hc_attachment *attachment,
+                        hc_enclave **enclave, hc_error *error)
+    hc_status hc_channel_new(const hc_launch_options *options, int *channel,
+                             hc_geometry *geometry, hc_error *error)
+    c_bool hc_channel_wipe(int channel, const hc_geometry *geometry)
+    int hc_channel(const hc_enclave *enclave)

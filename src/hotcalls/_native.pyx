@@ -163,6 +163,35 @@ def report_unraisable(error, where):
 _pending_interrupts = {}
 
 
+cdef int _launch_options(hc_launch_options *launch, dict options) except -1:
+    """The defaults, and what is given."""
+    hc_launch_defaults(launch)
+    launch.mode = <hc_mode><int>MODES[options["mode"]]
+    launch.insecure_debug = options["insecure_debug"]
+    launch.insecure_user_namespace = options["insecure_user_namespace"]
+    for field in ("responders", "ocall_responders", "slots", "enclave_slots", "cells",
+                  "window_size", "shared_size", "idle_us", "spin_us", "take_us",
+                  "timeout_ms", "user", "group", "log_fd"):
+        value = options.get(field)
+        if value is None:
+            continue
+        if field == "responders": launch.responders = value
+        elif field == "ocall_responders": launch.ocall_responders = value
+        elif field == "slots": launch.slots = value
+        elif field == "enclave_slots": launch.enclave_slots = value
+        elif field == "cells": launch.cells = value
+        elif field == "window_size": launch.window_size = value
+        elif field == "shared_size": launch.shared_size = value
+        elif field == "idle_us": launch.idle_us = value
+        elif field == "spin_us": launch.spin_us = value
+        elif field == "take_us": launch.take_us = value
+        elif field == "timeout_ms": launch.timeout_ms = value
+        elif field == "user": launch.user = value
+        elif field == "group": launch.group = value
+        else: launch.log_fd = value
+    return 0
+
+
 @cython.no_gc_clear  # threads of the runtime use it until __dealloc__ has stopped them
 cdef class Enclave:
     """A launched enclave: the handle, the tables that the runtime points at, and the calls."""
@@ -196,48 +225,32 @@ cdef class Enclave:
         cdef hc_launch_options launch
         cdef hc_error error
         cdef hc_status status
+        cdef hc_attachment attachment
         self.on_ocall = on_ocall
         if isinstance(on_ocall, Messages):
             self.messages = on_ocall
         self._set_interface(name, ecalls, ocalls)
         memcpy(self.interface.digest, <const char *><bytes>options["digest"], 32)
 
-        hc_launch_defaults(&launch)
+        _launch_options(&launch, options)
         launch.image = <const char *>image
         launch.image_size = len(image)
         launch.loader = loader
         launch.interface = &self.interface
         launch.user_data = <void *>self
         launch.interrupted = _interrupted
-        launch.mode = <hc_mode><int>MODES[options["mode"]]
-        launch.insecure_debug = options["insecure_debug"]
-        launch.insecure_user_namespace = options["insecure_user_namespace"]
-        for field in ("responders", "ocall_responders", "slots", "enclave_slots", "cells",
-                      "window_size", "shared_size", "idle_us", "spin_us", "take_us",
-                      "timeout_ms", "user", "group", "log_fd"):
-            value = options.get(field)
-            if value is None:
-                continue
-            if field == "responders": launch.responders = value
-            elif field == "ocall_responders": launch.ocall_responders = value
-            elif field == "slots": launch.slots = value
-            elif field == "enclave_slots": launch.enclave_slots = value
-            elif field == "cells": launch.cells = value
-            elif field == "window_size": launch.window_size = value
-            elif field == "shared_size": launch.shared_size = value
-            elif field == "idle_us": launch.idle_us = value
-            elif field == "spin_us": launch.spin_us = value
-            elif field == "take_us": launch.take_us = value
-            elif field == "timeout_ms": launch.timeout_ms = value
-            elif field == "user": launch.user = value
-            elif field == "group": launch.group = value
-            else: launch.log_fd = value
         cdef _Program program = None
         if options.get("python") is not None:
             program = _Program(self, **options["python"])
             launch.program = &program.program
-        with nogil:
-            status = hc_launch(&launch, &self.handle, &error)
+        if options.get("attached") is not None:
+            attachment.channel, attachment.done, attachment.process, attachment.pid = \
+                options["attached"]
+            with nogil:
+                status = hc_attach(&launch, &attachment, &self.handle, &error)
+        else:
+            with nogil:
+                status = hc_launch(&launch, &self.handle, &error)
         if status != HC_OK:
             self.handle = NULL
             if program is not None and program.error is not None:
@@ -512,18 +525,7 @@ cdef class Enclave:
             _add_counters(mine, &control.owner_counters)
             _add_counters(mine, &control.nested_counters)
             _add_counters(theirs, &control.peer_counters)
-        boards = []
-        for side in range(2):
-            boards.append({
-                "awake": hc_untrusted_u32(&header.board[side].awake),
-                "responders": hc_untrusted_u32(&header.board[side].responders),
-                "companions": hc_untrusted_u32(&header.board[side].threads),
-                "sleeps": hc_untrusted_u64(&header.board[side].sleeps),
-                "wakes": hc_untrusted_u64(&header.board[side].wakes),
-                "stolen": hc_untrusted_u64(&header.board[side].stolen),
-                "served": hc_untrusted_u64(&header.board[side].served),
-                "switched": hc_untrusted_u64(&header.board[side].switched),
-            })
+        boards = [_board(&header.board[side]) for side in range(2)]
         return {"ecalls": ecalls, "ocalls": ocalls, "host": boards[0], "enclave": boards[1]}
 
     def histogram(self, int side, uint32_t id):
@@ -535,6 +537,27 @@ cdef class Enclave:
             u_base + g.histograms_at + (side * HC_HISTOGRAMS + row) * sizeof(hc_histogram))
         return (hc_untrusted_u64(&histogram.count), hc_untrusted_u64(&histogram.max_cycles),
                 [hc_untrusted_u32(&histogram.buckets[i]) for i in range(HC_BUCKETS)])
+
+    @property
+    def channel(self):
+        """The descriptor of the channel, the enclave's own; -1: it has none."""
+        return -1 if self.handle == NULL else hc_channel(self.handle)
+
+    @property
+    def window_size(self):
+        """Bytes that the arguments of a call may take."""
+        cdef const uint8_t *u_base
+        return self._region(&u_base).window_size
+
+    def clients(self, uint32_t what, uint32_t place, uint64_t generation):
+        """Tell the enclave that a client comes or goes; return the state of its place."""
+        cdef hc_clients_message message
+        memset(&message, 0, sizeof(message))
+        message.what, message.place, message.generation = what, place, generation
+        ms = PyBytes_FromStringAndSize(<const char *>&message, sizeof(message))
+        answer, _ = self.call(self.interface.ecall_count - 2, ms, b"", False, 0, 10.0)
+        memcpy(&message, <const char *><bytes>answer, sizeof(message))
+        return message.what
 
     def close(self):
         """End the enclave. Calls of other threads fail; returns when the process is gone."""
@@ -658,6 +681,7 @@ cdef inline bint SECRET_MEMORY_IS_HIDDEN() noexcept:
 
 include "_secret.pxi"
 include "_program.pxi"
+include "_channel.pxi"
 
 
 def cycles_per_us():

@@ -6,8 +6,9 @@ Host side. The numbers are read while calls go on, and either side could forge t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hotcalls import _native
 
@@ -110,14 +111,27 @@ def read_statistics(
 ) -> Statistics:
     """Read the statistics of a running enclave."""
     raw = native.counters()
+    raw["latency"] = tuple(
+        [(id_, *found) for id_ in range(len(names)) if (found := native.histogram(side, id_))[0]]
+        for side, names in enumerate((ecalls, ocalls))
+    )
+    return statistics_of(raw, ecalls, ocalls)
+
+
+def statistics_of(
+    raw: Mapping[str, Any], ecalls: Sequence[str], ocalls: Sequence[str]
+) -> Statistics:
+    """Make statistics of what the native part has read (``read_channel``).
+
+    A function whose number has no name, as of the runtime itself, is left out.
+    """
 
     def latency(side: int, names: Sequence[str]) -> tuple[Latency, ...]:
-        found = []
-        for id_, name in enumerate(names):
-            count, worst, buckets = native.histogram(side, id_)
-            if count:
-                found.append(Latency(name, count, worst, tuple(buckets)))
-        return tuple(found)
+        return tuple(
+            Latency(names[id_], count, worst, tuple(buckets))
+            for id_, count, worst, buckets in raw["latency"][side]
+            if id_ < len(names)
+        )
 
     def counters(direction: str) -> Counters:
         values = dict(raw[direction])
