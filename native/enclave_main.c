@@ -66,7 +66,7 @@ int main(int argc, char **argv)
     if (status != HC_OK)
         enclave_fail(status, errno, "setting up: %s", hc_status_text(status));
 
-    enclave_lock(u_base, geometry.total_size, SANDBOX_CORE, wishes.insecure_debug != 0);
+    enclave_lock(SANDBOX_CORE, wishes.insecure_debug != 0);
 
     status = enclave_runtime_start();
     if (status != HC_OK)

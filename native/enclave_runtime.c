@@ -25,25 +25,36 @@ static void never_freed(struct endpoint *endpoint)
     (void)endpoint;
 }
 
+/* What every endpoint of this process is like; set by enclave_runtime_init. */
+static struct endpoint_options g_options;
+
+enum hc_status enclave_endpoint_init(struct endpoint *endpoint, uint8_t *u_base,
+                                     const struct hc_geometry *geometry,
+                                     const struct hc_interface *interface, int notify_fd)
+{
+    struct endpoint_options options = g_options;
+    options.interface = interface;
+    options.notify_fd = notify_fd;
+    enum hc_status status = endpoint_init(endpoint, u_base, geometry, &options);
+    endpoint->on_free = never_freed;
+    return status;
+}
+
 enum hc_status enclave_runtime_init(uint8_t *u_base, const struct hc_geometry *geometry,
                                     const struct hc_interface *interface,
                                     const struct wishes *wishes, size_t stack_size)
 {
-    const struct endpoint_options options = {
+    g_options = (struct endpoint_options){
         .side = HC_ENCLAVE,
-        .interface = interface,
         .responders = wishes->responders,
         .mode = (enum hc_mode)wishes->mode,
         .idle_us = wishes->idle_us,
         .spin_us = wishes->spin_us,
         .take_us = wishes->take_us,
-        .notify_fd = FD_DONE,
         .stack_size = stack_size,
         .peer_lost = host_never_lost,
     };
-    enum hc_status status = endpoint_init(&g_endpoint, u_base, geometry, &options);
-    g_endpoint.on_free = never_freed;
-    return status;
+    return enclave_endpoint_init(&g_endpoint, u_base, geometry, interface, FD_DONE);
 }
 
 enum hc_status enclave_runtime_start(void)
@@ -51,9 +62,21 @@ enum hc_status enclave_runtime_start(void)
     return endpoint_start(&g_endpoint);
 }
 
+/*
+ * Who made the call that this thread runs is who its calls back go to. A thread that runs none is
+ * the module's own, and calls the host that launched the enclave.
+ */
+static struct endpoint *caller(void)
+{
+    struct hc_port *current = endpoint_this_thread()->current;
+    return current != NULL ? (struct endpoint *)(void *)current->end : &g_endpoint;
+}
+
+_Static_assert(offsetof(struct endpoint, end) == 0, "caller relies on it");
+
 struct hc_port *hc_enclave_port(void)
 {
-    return endpoint_port(&g_endpoint, &g_port_error);
+    return endpoint_port(caller(), &g_port_error);
 }
 
 enum hc_status hc_enclave_port_error(void)

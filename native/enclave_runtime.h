@@ -27,5 +27,10 @@ HC_NODISCARD enum hc_status enclave_runtime_init(uint8_t *u_base,
                                                  const struct hc_interface *interface,
                                                  const struct wishes *wishes, size_t stack_size);
 HC_NODISCARD enum hc_status enclave_runtime_start(void);
+/* After enclave_runtime_init: an endpoint of the same kind on another channel. Starts nothing. */
+HC_NODISCARD enum hc_status enclave_endpoint_init(struct endpoint *endpoint, uint8_t *u_base,
+                                                  const struct hc_geometry *geometry,
+                                                  const struct hc_interface *interface,
+                                                  int notify_fd);
 
 #endif /* HOTCALLS_ENCLAVE_RUNTIME_H */

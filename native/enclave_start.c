@@ -41,30 +41,45 @@ void enclave_read_wishes(int argc, char *const *argv, struct wishes *wishes)
                 *known[k].value = (uint32_t)strtoul(argv[i] + strlen(known[k].name), NULL, 10);
 }
 
-/* Maps the channel and checks its shape against its real size. */
-static struct hc_geometry map_channel(uint8_t **u_base)
+/* What outlives the lock-down besides the log and the host's descriptors. */
+static struct sandbox_range g_channels[1u + ENCLAVE_CLIENTS_MAX];
+static int g_notify_fds[1u + ENCLAVE_CLIENTS_MAX];
+static uint32_t g_channel_count;
+
+/* Maps a channel and checks its shape against its real size. */
+static struct hc_geometry map_channel(int channel, int done, uint8_t **u_base)
 {
     struct hc_geometry geometry;
     struct stat status;
-    if (fstat(FD_CHANNEL, &status) != 0 || status.st_size < (off_t)sizeof(struct hc_header)) {
+    if (fstat(channel, &status) != 0 || status.st_size < (off_t)sizeof(struct hc_header)) {
         static const char text[] = "hotcalls-enclave is started by hotcalls.launch() or "
                                    "hc_launch(), not by hand\n";
         (void)!write(FD_LOG, text, sizeof text - 1u);
         _exit(2);
     }
     size_t size = (size_t)status.st_size;
-    void *region =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, FD_CHANNEL, 0);
+    void *region = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, channel, 0);
     if (region == MAP_FAILED)
         _exit(3);
     *u_base = region;
     hc_copy_in(&geometry, region, sizeof geometry);
-    enclave_report_to((struct hc_header *)region);
+    if (g_channel_count == 0)
+        enclave_report_to((struct hc_header *)region);
     enum hc_status fits = hc_geometry_check(&geometry, size);
     if (fits != HC_OK)
         enclave_fail(fits, 0, "the channel was made by another version of hotcalls (ABI %u here)",
                      HC_ABI);
+    g_channels[g_channel_count] =
+        (struct sandbox_range){(uintptr_t)region, (uintptr_t)region + geometry.total_size};
+    g_notify_fds[g_channel_count++] = done;
     return geometry;
+}
+
+struct hc_geometry enclave_map_client(int channel, int done, uint8_t **u_base)
+{
+    if (g_channel_count > ENCLAVE_CLIENTS_MAX)
+        enclave_fail(HC_ERR_ARGUMENT, 0, "an enclave has at most %u clients", ENCLAVE_CLIENTS_MAX);
+    return map_channel(channel, done, u_base);
 }
 
 static _Noreturn void fail_lockdown(const struct sandbox_error *error)
@@ -92,29 +107,30 @@ struct hc_geometry enclave_harden(const struct wishes *wishes, unsigned fd_count
     int hardened = sandbox_harden(&harden, &error);
     /* Run from a memfd, it would be called memfd:hotcalls- by ps. */
     (void)prctl(PR_SET_NAME, "hotcalls-enclave");
-    struct hc_geometry geometry = map_channel(u_base);
+    struct hc_geometry geometry = map_channel(FD_CHANNEL, FD_DONE, u_base);
     if (hardened != 0 || sandbox_secret_reserve(SECRET_SIZE, &secret, &error) != 0)
         fail_lockdown(&error);
     enclave_report_faults();
     return geometry;
 }
 
-void enclave_lock(uint8_t *u_base, uint64_t region_size, uint32_t groups, bool insecure_debug)
+void enclave_lock(uint32_t groups, bool insecure_debug)
 {
     struct sandbox_error error;
     struct sandbox_mapping_report mapped;
     struct sandbox_lock_report locked;
-    const struct sandbox_range channel = {(uintptr_t)u_base, (uintptr_t)u_base + region_size};
     const struct sandbox_mapping_options mappings = {
-        .keep = &channel, .keep_count = 1, .trust_root_files = true};
-    const struct sandbox_policy policy = {
+        .keep = g_channels, .keep_count = g_channel_count, .trust_root_files = true};
+    struct sandbox_policy policy = {
         .groups = groups,
-        .write_fds = {1, FD_LOG, FD_DONE},
-        .write_fd_count = 3,
+        .write_fds = {1, FD_LOG},
+        .write_fd_count = 2,
         .poll_fds = {FD_HOST, FD_LIFE},
         .poll_fd_count = 2,
         .insecure_debug = insecure_debug,
     };
+    for (uint32_t i = 0; i < g_channel_count; i++)
+        policy.write_fds[policy.write_fd_count++] = g_notify_fds[i];
     if (sandbox_anonymize_mappings(&mappings, &mapped, &error) != 0 ||
         sandbox_lock(&policy, &locked, &error) != 0 || sandbox_verify(&policy, &error) != 0)
         fail_lockdown(&error);

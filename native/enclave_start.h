@@ -21,7 +21,7 @@ enum {
     FD_PAPER = 8,  /* only programs other than the loader: a file to describe itself in */
     FD_SECRETS = 9 /* the same: and the following */
 };
-#define ENCLAVE_FDS_MAX 32u /* SANDBOX_KEEP_FDS_MAX */
+#define ENCLAVE_FDS_MAX 192u /* SANDBOX_KEEP_FDS_MAX */
 
 /* What the host asked for. Trusted: it is the host at launch. */
 struct wishes {
@@ -36,10 +36,16 @@ void enclave_read_wishes(int argc, char *const *argv, struct wishes *wishes);
  */
 struct hc_geometry enclave_harden(const struct wishes *wishes, unsigned fd_count, uint8_t **u_base);
 /*
+ * Maps one more channel, for a client: a descriptor that the host made, and the one that announces
+ * answered calls on it. Before enclave_lock(), which keeps both. Ends the process if that fails.
+ */
+#define ENCLAVE_CLIENTS_MAX 64u
+struct hc_geometry enclave_map_client(int channel, int done, uint8_t **u_base);
+/*
  * Anonymizes the mappings, locks with these groups of the table, and verifies. Ends the process if a
  * step fails.
  */
-void enclave_lock(uint8_t *u_base, uint64_t region_size, uint32_t groups, bool insecure_debug);
+void enclave_lock(uint32_t groups, bool insecure_debug);
 /* Blocks until the host has ended or does not want us any more; then the process ends. */
 _Noreturn void enclave_outlive_nobody(void);
 

@@ -13,6 +13,7 @@
 #include "python_message.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 
 /* A thread's own. `holds` is only looked at inside the runtime, where nobody else changes it. */
 struct python_thread {
@@ -29,7 +30,7 @@ static PyObject *g_on_error;
 /* ---- the interpreter's lock ------------------------------------------------------------------ */
 
 /* Before a thread sleeps or yields (endpoint_on_rest). */
-static void python_rest(void)
+void python_rest(void)
 {
     struct python_thread *self = &t_thread;
     if (self->holds) {
@@ -52,11 +53,28 @@ static void python_enter(struct python_thread *self)
     self->holds = true;
 }
 
+/*
+ * A thread of the runtime ends when the client that it served has gone. Explicitly and not in a
+ * destructor of thread-specific data: the interpreter keeps its own there, in no order.
+ */
+static void python_leave(void)
+{
+    struct python_thread *self = &t_thread;
+    if (self->state == NULL)
+        return;
+    if (!self->holds)
+        PyEval_RestoreThread(self->state);
+    self->state = NULL;
+    self->holds = false;
+    PyGILState_Release(PyGILState_UNLOCKED);
+}
+
 /* ---- held answers ---------------------------------------------------------------------------- */
 
 /*
  * An answer that is larger than what its requester reserved waits here to be fetched. Whoever
- * never fetches loses the oldest ones: the memory that a host can make us keep is bounded.
+ * never fetches loses the oldest ones: the memory that a host can make us keep is bounded. Each
+ * client has a shelf of its own: it can neither fetch nor push out what another one waits for.
  */
 #define HELD_MAX 256u
 #define HELD_BYTES_MAX ((size_t)256 << 20)
@@ -66,47 +84,77 @@ struct held {
     uint32_t kind;
     PyObject *bytes;
 };
+struct shelf {
+    struct held held[HELD_MAX]; /* of the token t at t % HELD_MAX */
+    uint64_t last;
+    uint64_t oldest;
+    size_t bytes;
+};
 static pthread_mutex_t g_held_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct held g_held[HELD_MAX]; /* of the token t at t % HELD_MAX */
-static uint64_t g_held_last;
-static uint64_t g_held_oldest = 1;
-static size_t g_held_bytes;
+static struct shelf *g_shelves; /* by python_clients_owner */
+static uint32_t g_shelf_count;
 
 /* Takes an answer out; a new reference, or NULL. The lock is held. */
-static PyObject *held_take(uint64_t token, uint32_t *kind)
+static PyObject *held_take(struct shelf *shelf, uint64_t token, uint32_t *kind)
 {
-    struct held *held = &g_held[token % HELD_MAX];
+    struct held *held = &shelf->held[token % HELD_MAX];
     if (token == 0 || held->token != token)
         return NULL;
     PyObject *bytes = held->bytes;
     *kind = held->kind;
-    g_held_bytes -= (size_t)PyBytes_GET_SIZE(bytes);
+    shelf->bytes -= (size_t)PyBytes_GET_SIZE(bytes);
     held->token = 0;
     held->bytes = NULL;
     return bytes;
 }
 
 /* Keeps `bytes`, which it refers to from now on; its token. */
-static uint64_t held_put(PyObject *bytes, uint32_t kind)
+static uint64_t held_put(struct shelf *shelf, PyObject *bytes, uint32_t kind)
 {
     PyObject *dropped[HELD_MAX];
     size_t count = 0;
     uint32_t ignored;
     Py_INCREF(bytes);
     (void)pthread_mutex_lock(&g_held_lock);
-    uint64_t token = ++g_held_last;
-    g_held_bytes += (size_t)PyBytes_GET_SIZE(bytes);
-    while (g_held_oldest + HELD_MAX <= token ||
-           (g_held_oldest < token && g_held_bytes > HELD_BYTES_MAX)) {
-        PyObject *old = held_take(g_held_oldest++, &ignored);
+    uint64_t token = ++shelf->last;
+    shelf->bytes += (size_t)PyBytes_GET_SIZE(bytes);
+    while (shelf->oldest + HELD_MAX <= token ||
+           (shelf->oldest < token && shelf->bytes > HELD_BYTES_MAX / g_shelf_count)) {
+        PyObject *old = held_take(shelf, shelf->oldest++, &ignored);
         if (old != NULL)
             dropped[count++] = old;
     }
-    g_held[token % HELD_MAX] = (struct held){token, kind, bytes};
+    shelf->held[token % HELD_MAX] = (struct held){token, kind, bytes};
     (void)pthread_mutex_unlock(&g_held_lock);
     while (count != 0)
         Py_DECREF(dropped[--count]);
     return token;
+}
+
+static struct shelf *shelf_of(const struct hc_frame *frame)
+{
+    return &g_shelves[python_clients_owner(frame->port->end)];
+}
+
+void python_drop_held(uint32_t owner)
+{
+    PyObject *dropped[HELD_MAX];
+    size_t count = 0;
+    uint32_t ignored;
+    struct shelf *shelf = &g_shelves[owner];
+    if (shelf->bytes == 0 && shelf->last == 0)
+        return;
+    python_enter(&t_thread);
+    (void)pthread_mutex_lock(&g_held_lock);
+    for (uint64_t token = shelf->oldest; token <= shelf->last; token++) {
+        PyObject *old = held_take(shelf, token, &ignored);
+        if (old != NULL)
+            dropped[count++] = old;
+    }
+    shelf->oldest = shelf->last + 1u;
+    (void)pthread_mutex_unlock(&g_held_lock);
+    while (count != 0)
+        Py_DECREF(dropped[--count]);
 }
 
 /* ---- serving --------------------------------------------------------------------------------- */
@@ -132,7 +180,7 @@ static enum hc_status reply(struct hc_frame *frame, PyObject *bytes, uint32_t ki
     } else if (size <= frame->size) {
         hc_copy_out(frame->u_message, PyBytes_AS_STRING(bytes), size);
     } else {
-        uint64_t token = held_put(bytes, kind);
+        uint64_t token = held_put(shelf_of(frame), bytes, kind);
         head.kind = HC_PY_HELD;
         memcpy(head.data, &token, sizeof token);
     }
@@ -270,12 +318,13 @@ enum hc_status python_fetch(struct hc_frame *frame)
         return HC_ERR_MESSAGE;
     memcpy(&token, head.data, sizeof token);
     python_enter(&t_thread);
+    struct shelf *shelf = shelf_of(frame);
     (void)pthread_mutex_lock(&g_held_lock);
-    const struct held *held = &g_held[hc_index_nospec(token % HELD_MAX, HELD_MAX)];
+    const struct held *held = &shelf->held[hc_index_nospec(token % HELD_MAX, HELD_MAX)];
     bool fits =
         held->token == token && token != 0 && (size_t)PyBytes_GET_SIZE(held->bytes) <= frame->size;
     if (fits)
-        bytes = held_take(token, &kind);
+        bytes = held_take(shelf, token, &kind);
     (void)pthread_mutex_unlock(&g_held_lock);
     if (bytes == NULL)
         return HC_ERR_ARGUMENT;
@@ -284,12 +333,21 @@ enum hc_status python_fetch(struct hc_frame *frame)
     return status;
 }
 
-void python_serve_these(const struct python_function *functions, uint32_t count, PyObject *on_error)
+enum hc_status python_serve_these(const struct python_function *functions, uint32_t count,
+                                  PyObject *on_error, uint32_t clients)
 {
+    g_shelf_count = clients + 1u;
+    g_shelves = calloc(g_shelf_count, sizeof *g_shelves);
+    if (g_shelves == NULL)
+        return HC_ERR_MEMORY;
+    for (uint32_t i = 0; i < g_shelf_count; i++)
+        g_shelves[i].oldest = 1;
     g_functions = functions;
     g_count = count;
     g_on_error = on_error;
     endpoint_on_rest(python_rest);
+    endpoint_on_leave(python_leave);
+    return HC_OK;
 }
 
 /* ---- calling out ----------------------------------------------------------------------------- */

@@ -23,10 +23,28 @@ struct python_function {
 
 /*
  * `functions` serve the ecalls 0 … count - 1; the ecall `count` is fetch. `on_error(exception)`
- * gives the bytes that the host gets for one.
+ * gives the bytes that the host gets for one. `clients` channels were mapped. HC_ERR_MEMORY or HC_OK.
  */
-void python_serve_these(const struct python_function *functions, uint32_t count,
-                        PyObject *on_error);
+HC_NODISCARD enum hc_status python_serve_these(const struct python_function *functions,
+                                               uint32_t count, PyObject *on_error,
+                                               uint32_t clients);
+
+/* Lets go of the interpreter's lock, if this thread kept it. Before waiting for other threads. */
+void python_rest(void);
+/* Forgets what waits to be fetched by a client that has gone; see python_clients_owner. */
+void python_drop_held(uint32_t owner);
+
+/*
+ * python_clients.c. Maps `count` channels for clients, and after them their descriptors that
+ * announce answers, as python_clients.h says. Before the lock-down.
+ */
+HC_NODISCARD enum hc_status python_clients_map(int first_fd, uint32_t count);
+/* The interface that clients see. Before any call. */
+void python_clients_serve(const struct hc_interface *interface);
+/* Whose channel it is: 0 is the launching host's, then the clients by place. */
+uint32_t python_clients_owner(const struct hc_end *end);
+/* hc_function.bridge of the host's ecall `clients`. */
+enum hc_status python_clients_bridge(struct hc_frame *frame);
 
 /* hc_function.bridge of every ecall but the last, and of the last. */
 enum hc_status python_bridge(struct hc_frame *frame);

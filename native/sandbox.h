@@ -118,10 +118,12 @@ enum sandbox_group {
                 SANDBOX_PROCESS | SANDBOX_DESCRIPTOR | SANDBOX_COMPATIBILITY))
 
 #define SANDBOX_POLICY_FDS 4u
+/* One more for each client of an enclave that serves several processes. */
+#define SANDBOX_WRITE_FDS (SANDBOX_POLICY_FDS + 64u)
 
 struct sandbox_policy {
-    uint32_t groups;                   /* SANDBOX_CORE | ... */
-    int write_fds[SANDBOX_POLICY_FDS]; /* the log (1 and 2, for stdio), a wake-up descriptor */
+    uint32_t groups;                  /* SANDBOX_CORE | ... */
+    int write_fds[SANDBOX_WRITE_FDS]; /* the log (1 and 2, for stdio), wake-up descriptors */
     size_t write_fd_count;
     int read_fds[SANDBOX_POLICY_FDS]; /* a wake-up descriptor if there is one */
     size_t read_fd_count;

@@ -32,7 +32,7 @@ long sandbox_status_number(const char *status, const char *name);
 
 /* Closes every descriptor but the given ones (any order, duplicates allowed), which must be open.
  * Returns 0, or -1 with *error filled in. */
-#define SANDBOX_KEEP_FDS_MAX 32u
+#define SANDBOX_KEEP_FDS_MAX 192u
 int sandbox_close_other_fds(const int *keep, size_t count, struct sandbox_error *error);
 
 /* Refuses what loading left running that the filter would not cover: threads of io_uring and,

@@ -160,9 +160,10 @@ int sandbox_lock(const struct sandbox_policy *policy, struct sandbox_lock_report
         report = &ignored;
     }
     *report = (struct sandbox_lock_report){0};
-    if (policy->write_fd_count > SANDBOX_POLICY_FDS || policy->read_fd_count > SANDBOX_POLICY_FDS ||
+    if (policy->write_fd_count > SANDBOX_WRITE_FDS || policy->read_fd_count > SANDBOX_POLICY_FDS ||
         policy->poll_fd_count > SANDBOX_POLICY_FDS) {
-        return sandbox_fail(error, "policy", EINVAL, "List at most four descriptors of a kind",
+        return sandbox_fail(error, "policy", EINVAL,
+                            "List fewer descriptors: see SANDBOX_POLICY_FDS and SANDBOX_WRITE_FDS",
                             "too many descriptors");
     }
     if (check_stage_one(policy, report, error) != 0) {
@@ -170,7 +171,7 @@ int sandbox_lock(const struct sandbox_policy *policy, struct sandbox_lock_report
     }
     load_latecomers();
 
-    int keep[3 * SANDBOX_POLICY_FDS];
+    int keep[2 * SANDBOX_POLICY_FDS + SANDBOX_WRITE_FDS];
     size_t count = 0;
     for (size_t i = 0; i < policy->write_fd_count; i++) {
         keep[count++] = policy->write_fds[i];

@@ -60,8 +60,7 @@ cdef extern from "enclave_start.h" nogil:
     void hc_speculation_barrier()
     void enclave_read_wishes(int argc, char **argv, wishes *wishes)
     hc_geometry enclave_harden(const wishes *wishes, unsigned fd_count, uint8_t **u_base)
-    void enclave_lock(uint8_t *u_base, uint64_t region_size, uint32_t groups,
-                      c_bool insecure_debug)
+    void enclave_lock(uint32_t groups, c_bool insecure_debug)
     void enclave_outlive_nobody()
     void enclave_fail(hc_status status, int error, const char *format, ...)
     void enclave_state(hc_state state)
@@ -96,7 +95,11 @@ cdef extern from "python_serve.h" nogil:
         PyObject *encode
         PyObject *no_argument
         PyObject *none
-    void python_serve_these(const python_function *functions, uint32_t count, PyObject *on_error)
+    hc_status python_serve_these(const python_function *functions, uint32_t count,
+                                 PyObject *on_error, uint32_t clients)
+    hc_status python_clients_map(int first_fd, uint32_t count)
+    void python_clients_serve(const hc_interface *interface)
+    hc_bridge python_clients_bridge
     hc_bridge python_bridge
     hc_bridge python_fetch
     hc_status python_ocall(uint32_t id, const void *message, size_t size, size_t reserve,
@@ -139,6 +142,8 @@ cdef wishes _wishes
 cdef uint8_t *_u_base = NULL
 cdef hc_geometry _geometry
 cdef hc_interface _interface
+cdef hc_interface _client_interface
+cdef uint32_t _client_count = 0
 cdef bint _serving = False
 # As large as the answers of each ocall have been.
 cdef size_t *_hints = NULL
@@ -146,18 +151,27 @@ cdef size_t *_hints = NULL
 
 def harden(list words):
     """The first act: nobody looks in from here on. Ends the process when that fails."""
+    global _geometry, _client_count
     cdef list encoded = [word.encode("utf-8", "surrogateescape") for word in words]
     cdef char **argv = <char **>calloc(len(encoded) + 1, sizeof(char *))
     cdef unsigned fds = FD_SECRETS - FD_CHANNEL
+    cdef int first_client
+    cdef hc_status status
     if argv == NULL:
         raise MemoryError
     for i, word in enumerate(encoded):
         argv[i] = <bytes>word
         if (<bytes>word).startswith(b"secrets="):
             fds += int((<bytes>word)[8:])
-    global _geometry
+        elif (<bytes>word).startswith(b"clients="):
+            _client_count = int((<bytes>word)[8:])
+    first_client = FD_CHANNEL + <int>fds
+    fds += 2 * _client_count
     enclave_read_wishes(<int>len(encoded), argv, &_wishes)
     _geometry = enclave_harden(&_wishes, fds, &_u_base)
+    status = python_clients_map(first_client, _client_count)
+    if status != HC_OK:
+        enclave_fail(status, 0, "the channels of clients: %s", hc_status_text(status))
     ignore_signals()
 
 
@@ -174,7 +188,8 @@ def fail(str text):
 
 cdef hc_function *_table(list names, hc_bridge *bridge, hc_bridge *last, uint64_t *allow) except NULL:
     """One entry for each name, and one for fetch. They live as long as the process."""
-    cdef hc_function *table = <hc_function *>calloc(len(names) + 1, sizeof(hc_function))
+    # And room for one more.
+    cdef hc_function *table = <hc_function *>calloc(len(names) + 2, sizeof(hc_function))
     if table == NULL:
         raise MemoryError
     for i, name in enumerate(names):
@@ -202,16 +217,16 @@ def prepare(list ecalls, list ocalls, on_error):
 
     `ecalls` are ``(name, function, raw, decode, encode, no_argument, none)``, `ocalls` names.
     """
-    global _hints
+    global _hints, _client_interface
     cdef size_t count = len(ecalls)
     cdef python_function *functions = <python_function *>calloc(count + 1, sizeof(python_function))
     # Any ecall may come in while an ocall is out: other threads of the host may call any time
     # too, so a module has to bear that anyway.
-    cdef uint64_t *allow = <uint64_t *>calloc(count // 64 + 1, sizeof(uint64_t))
+    cdef uint64_t *allow = <uint64_t *>calloc((count + 1) // 64 + 1, sizeof(uint64_t))
     _hints = <size_t *>calloc(len(ocalls) + 1, sizeof(size_t))
     if functions == NULL or allow == NULL or _hints == NULL:
         raise MemoryError
-    for i in range(count // 64 + 1):
+    for i in range((count + 1) // 64 + 1):
         allow[i] = ~(<uint64_t>0)
     for i, (name, function, raw, decode, encode, no_argument, none) in enumerate(ecalls):
         functions[i].call = _keep(function)
@@ -227,8 +242,22 @@ def prepare(list ecalls, list ocalls, on_error):
     _interface.ocall_count = <uint32_t>len(ocalls) + 1
     _interface.ecalls = _table([entry[0] for entry in ecalls], python_bridge, python_fetch, NULL)
     _interface.ocalls = _table(ocalls, NULL, NULL, allow)
-    python_serve_these(functions, <uint32_t>count, _keep(on_error))
-    cdef hc_status status = enclave_runtime_init(_u_base, &_geometry, &_interface, &_wishes,
+    cdef hc_status status = python_serve_these(functions, <uint32_t>count, _keep(on_error),
+                                               _client_count)
+    if status != HC_OK:
+        enclave_fail(status, 0, "setting up: %s", hc_status_text(status))
+    _client_interface = _interface
+    python_clients_serve(&_client_interface)
+    cdef hc_function *table
+    if _client_count != 0:
+        # Who launched it says which clients there are; see python_clients.h.
+        table = _table([entry[0] for entry in ecalls], python_bridge, python_fetch, NULL)
+        table[count + 1] = table[count]
+        table[count].name = b"clients"
+        table[count].bridge = python_clients_bridge
+        _interface.ecalls = table
+        _interface.ecall_count += 1
+    status = enclave_runtime_init(_u_base, &_geometry, &_interface, &_wishes,
                                                  STACK_SIZE)
     if status != HC_OK:
         enclave_fail(status, 0, "setting up: %s", hc_status_text(status))
@@ -236,10 +265,8 @@ def prepare(list ecalls, list ocalls, on_error):
 
 def lock():
     """Lock the process down, for good. Ends it when that fails."""
-    cdef uint8_t *u_base = _u_base
     with nogil:
-        enclave_lock(u_base, _geometry.total_size, SANDBOX_CORE | SANDBOX_INTERPRETER,
-                     _wishes.insecure_debug != 0)
+        enclave_lock(SANDBOX_CORE | SANDBOX_INTERPRETER, _wishes.insecure_debug != 0)
 
 
 def serve():
