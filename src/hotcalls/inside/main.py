@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import msgspec
@@ -86,6 +87,10 @@ def _write_paper(content: dict[str, Any]) -> None:
 
 def _give_up(error: BaseException) -> NoReturn:
     """Tell the host why; the original traceback, as people know it."""
+    # What the module has printed says how far it came.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
     text = module.traceback_text(error)
     kind = type(error).__name__
     _write_paper({"failed": {"type": kind, "message": str(error)[:4096], "text": text[-65536:]}})
