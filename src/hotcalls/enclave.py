@@ -25,6 +25,8 @@ from hotcalls.stats import Statistics, read_statistics
 if TYPE_CHECKING:
     import asyncio
 
+    from hotcalls.log_reader import LogReader
+
 #: Statuses of calls that a fresh enclave could run. CLOSED: one that was lost is closed then.
 _LOST = ("HC_ERR_PEER_LOST", "HC_ERR_POISONED", "HC_ERR_CLOSED")
 
@@ -44,6 +46,8 @@ class Enclave:
     window_size : int
         Bytes that the arguments of a call may take.
     """
+
+    _log: LogReader | None = None
 
     def __init__(
         self,
@@ -184,6 +188,8 @@ class Enclave:
         self._native.close()
         if self._collector is not None and os.getpid() == self._owner:
             self._collector.end()
+        if self._log is not None:
+            self._log.end()
         if error is not None:
             raise error
 
@@ -192,6 +198,8 @@ class Enclave:
         native = self.__dict__.get("_native")
         if native is not None:
             native.close()
+            if self._log is not None:
+                self._log.end()
 
     def __enter__(self) -> Enclave:  # noqa: PYI034 -- Self came with Python 3.11
         """Return the enclave; EnclaveLost if it was closed."""

@@ -7,6 +7,7 @@ Host side, trusted by the enclave until :func:`launch` has returned.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import pwd
 import stat
@@ -22,6 +23,7 @@ from hotcalls.c_enclave import CEnclave
 from hotcalls.edl.elf import NotAnEnclaveError, read_interface
 from hotcalls.enclave import Enclave
 from hotcalls.errors import InterfaceMismatch, LaunchError
+from hotcalls.log_reader import Loggers, LogReader
 
 MODES = ("hot", "switch", "edl")
 RESTARTS = ("never", "on-failure")
@@ -59,7 +61,7 @@ def launch(
     idle: float | None = None,
     spin: float | None = None,
     user: str | int | None = None,
-    log: int | None = None,
+    log: int | logging.Logger | logging.LoggerAdapter[Any] | None = None,
     timeout: float = 30.0,
     debug: bool = False,
     insecure_debug: bool = False,
@@ -108,8 +110,9 @@ def launch(
     user : str or int, optional
         Run the enclave as this user. Needs privileges, and is the best isolation there is
         without hardware: no process of this program's user can then touch it.
-    log : int, optional
-        Descriptor that the enclave's output goes to; stderr if not given.
+    log : int or Logger, optional
+        Descriptor that the enclave's output goes to, or the logger that gets each line of it as a
+        record of level INFO; stderr if not given.
     timeout : float
         Seconds that the launch may take; less than an hour.
     debug : bool
@@ -156,36 +159,57 @@ def launch(
         "timeout_ms": max(1, (_microseconds("timeout", timeout) or 0) // 1000),
         "user": uid,
         "group": gid,
-        "log_fd": _descriptor(log),
+        "log_fd": None if isinstance(log, Loggers) else _descriptor(log),
         "insecure_debug": _flag("insecure_debug", insecure_debug),
         "insecure_user_namespace": _flag("insecure_user_namespace", insecure_user_namespace),
     }
     if not _flag("insecure_inline", insecure_inline):
         _say_what_root_means(uid)
     again = restart == "on-failure"
-    if python_module:
-        from hotcalls import pylaunch
+    reader: LogReader | None = None
+    if isinstance(log, Loggers) and not insecure_inline:
+        reader = LogReader(log, _title(enclave))
+        options["log_fd"] = reader.descriptor
+    started: Enclave
+    try:
+        if python_module:
+            from hotcalls import pylaunch
 
-        module = pymodule.find(enclave)
-        how = pymodule.Start(
-            preload=_names("preload", preload),
-            secrets=handed,
-            arguments=args,
-            debug=_flag("debug", debug),
-            python=python,
-        )
-        if insecure_inline:
-            return pylaunch.launch_here(module, served, how, threads)
-        return pylaunch.launch_module(module, served, options, how, restart=again)
-    for name, value in (
-        ("secrets", secrets),
-        ("args", args),
-        ("preload", preload),
-        ("insecure_inline", insecure_inline),
-    ):
-        if value:
-            raise TypeError(f"{name} is for Python modules; a C enclave has no use for it")
-    return _launch_c(Path(enclave), served, options, again)
+            module = pymodule.find(enclave)
+            how = pymodule.Start(
+                preload=_names("preload", preload),
+                secrets=handed,
+                arguments=args,
+                debug=_flag("debug", debug),
+                python=python,
+            )
+            if insecure_inline:
+                started = pylaunch.launch_here(module, served, how, threads)
+            else:
+                started = pylaunch.launch_module(module, served, options, how, restart=again)
+        else:
+            for name, value in (
+                ("secrets", secrets),
+                ("args", args),
+                ("preload", preload),
+                ("insecure_inline", insecure_inline),
+            ):
+                if value:
+                    raise TypeError(f"{name} is for Python modules; a C enclave has no use for it")
+            started = _launch_c(Path(enclave), served, options, again)
+    except BaseException:
+        if reader is not None:
+            reader.end()
+        raise
+    started._log = reader
+    return started
+
+
+def _title(enclave: str | os.PathLike[str] | ModuleType) -> str:
+    """What to call an enclave that is not there yet."""
+    if isinstance(enclave, ModuleType):
+        return enclave.__name__
+    return Path(enclave).name.removesuffix(".py").removesuffix(".so").removesuffix(".enclave")
 
 
 def _launch_c(
@@ -241,7 +265,9 @@ def _descriptor(log: int | None) -> int | None:
     if log is None:
         return None
     if not isinstance(log, int) or isinstance(log, bool):
-        raise TypeError(f"log: expected the number of a descriptor, got {type(log).__name__}")
+        raise TypeError(
+            f"log: expected the number of a descriptor or a logger, got {type(log).__name__}"
+        )
     try:
         os.fstat(log)
     except (OSError, OverflowError):
