@@ -57,10 +57,13 @@ COMMANDS = {
         "Measure memcached, lighttpd and openvpn, natively and in an enclave.",
     ),
     "run": _Entry("hotcalls.apps.run", "run_command", "Run a program in a process enclave."),
-    "stats": _Entry("hotcalls.apps.stats", "stats_command", "Show the calls of a running program."),
+    "stats": _Entry(
+        "hotcalls.monitor.stats", "stats_command", "Show what a running enclave or program called."
+    ),
     "syscalls": _Entry(
         "hotcalls.apps.syscalls", "syscalls_command", "Say what becomes of each system call."
     ),
+    "top": _Entry("hotcalls.monitor.top", "top_command", "Watch all running enclaves."),
     "trace": _Entry("hotcalls.apps.trace", "trace_command", "Print a program's calls as it runs."),
 }
 

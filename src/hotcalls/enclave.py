@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,7 @@ from hotcalls import _native
 from hotcalls.errors import EnclaveLost, HotcallsError, OnewayError, error_for
 from hotcalls.functions import Function
 from hotcalls.futures import Collector, Future, Watch
+from hotcalls.monitor import registry
 from hotcalls.shared import SharedMemory
 from hotcalls.stats import Statistics, read_statistics
 
@@ -47,6 +49,7 @@ class Enclave:
         Bytes that the arguments of a call may take.
     """
 
+    _entry: Path | None = None
     _log: LogReader | None = None
 
     def __init__(
@@ -81,6 +84,21 @@ class Enclave:
         for name, function in functions.items():
             if not hasattr(type(self), name) and name not in self.__dict__:
                 setattr(self, name, function)
+        self._register()
+
+    def _register(self) -> None:
+        """Be found by `hotcalls top`. What another process launched is found by its host."""
+        registry.forget(self._entry)
+        native = self.__dict__.get("_native")
+        if native is not None and native.channel >= 0:
+            self._entry = registry.register(
+                self.name, self.pid, [native.channel], list(self.functions), self._ocall_names
+            )
+
+    def _unregister(self) -> None:
+        entry, self._entry = self._entry, None
+        if os.getpid() == self._owner:
+            registry.forget(entry)
 
     def __getattr__(self, name: str) -> Any:
         """Say which functions there are."""
@@ -185,6 +203,7 @@ class Enclave:
                 error = oneway
             except HotcallsError:
                 pass
+        self._unregister()
         self._native.close()
         if self._collector is not None and os.getpid() == self._owner:
             self._collector.end()
@@ -197,6 +216,7 @@ class Enclave:
         """End it while the native object is whole: threads of the runtime may be in an ocall."""
         native = self.__dict__.get("_native")
         if native is not None:
+            self._unregister()
             native.close()
             if self._log is not None:
                 self._log.end()
@@ -337,6 +357,7 @@ class Enclave:
             self._native = native
             for function in self.functions.values():
                 function._rebind(native)
+            self._register()
         lost.close()
         return True
 

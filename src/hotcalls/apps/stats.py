@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import struct
-import sys
 import time
 from pathlib import Path
 
-import click
 import msgspec
 
 from hotcalls.apps.stats_file import StatsError as StatsError
@@ -218,15 +216,3 @@ def _parent(pid: int) -> int:
     except OSError as error:
         raise StatsError(f"there is no process {pid}") from error
     return int(text.rpartition(")")[2].split()[1])
-
-
-@click.command("stats", epilog="Exit codes: 0 printed, 1 no such run, 2 wrong usage.")
-@click.argument("pid", type=click.IntRange(1))
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
-def stats_command(pid: int, as_json: bool) -> None:
-    """Show calls, times and bytes by name of the `hotcalls run` with process id PID."""
-    found = read_running(pid)
-    if as_json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    else:
-        click.echo(table(found))
