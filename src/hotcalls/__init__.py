@@ -29,6 +29,7 @@ from hotcalls.errors import (
     CallError,
     CallTimeout,
     ChannelPoisoned,
+    ConnectError,
     EdlError,
     EnclaveLocked,
     EnclaveLost,
@@ -50,12 +51,14 @@ from hotcalls.shared import SharedMemory
 if TYPE_CHECKING:
     from hotcalls.declare import ecall, ocall, startup
     from hotcalls.secret_memory import SecretBytes, secret_bytes
+    from hotcalls.serving.client import connect
     from hotcalls.wire.shared import SharedArray
 
 #: Loaded when they are asked for: a program with a C enclave needs none of them.
 _LATER = {
     "SecretBytes": "hotcalls.secret_memory",
     "SharedArray": "hotcalls.wire.shared",
+    "connect": "hotcalls.serving.client",
     "ecall": "hotcalls.declare",
     "ocall": "hotcalls.declare",
     "secret_bytes": "hotcalls.secret_memory",
@@ -66,6 +69,7 @@ __all__ = [
     "CallError",
     "CallTimeout",
     "ChannelPoisoned",
+    "ConnectError",
     "EdlError",
     "Enclave",
     "EnclaveLocked",
@@ -84,6 +88,7 @@ __all__ = [
     "SharedArray",
     "SharedMemory",
     "SignatureError",
+    "connect",
     "ecall",
     "launch",
     "ocall",

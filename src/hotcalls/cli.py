@@ -57,6 +57,9 @@ COMMANDS = {
         "Measure memcached, lighttpd and openvpn, natively and in an enclave.",
     ),
     "run": _Entry("hotcalls.apps.run", "run_command", "Run a program in a process enclave."),
+    "serve": _Entry(
+        "hotcalls.serving.command", "serve_command", "Run an enclave that many processes call."
+    ),
     "stats": _Entry(
         "hotcalls.monitor.stats", "stats_command", "Show what a running enclave or program called."
     ),
@@ -155,6 +158,9 @@ def _fail(error: Exception) -> NoReturn:
     if exit_code(error) == EXIT_REFUSED:
         # Begins with file:line:column, which editors look for; the source line and a caret follow.
         click.echo(text, err=True)
+    elif "\n\n" in text:
+        # A sentence, and the traceback of what failed inside an enclave.
+        click.echo(f"hotcalls: {text}", err=True)
     else:
         click.echo("hotcalls: " + " ".join(text.split()), err=True)
     sys.exit(exit_code(error))

@@ -18,6 +18,7 @@ __all__ = [
     "CallError",
     "CallTimeout",
     "ChannelPoisoned",
+    "ConnectError",
     "EdlError",
     "EnclaveLocked",
     "EnclaveLost",
@@ -97,6 +98,10 @@ class EnclaveLost(HotcallsError, BrokenExecutor):
         self.signal = signal
         self.exit_status = exit_status
         self.closed = closed
+
+
+class ConnectError(HotcallsError, ConnectionError):
+    """There is no server of an enclave, or it gives this process no channel."""
 
 
 class NotRunning(HotcallsError):

@@ -12,7 +12,7 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
@@ -172,8 +172,7 @@ class _Conversation:
                 f"{name}: the enclave does not describe itself", status="HC_ERR_MESSAGE"
             )
         ecalls, ocalls = decode_interface(paper.described)
-        if any(each.needs_classes for each in (*ecalls, *ocalls)):
-            ecalls, ocalls = _with_classes(self._module, ecalls, ocalls)
+        ecalls, ocalls = self._classes(ecalls, ocalls)
         if self._like is not None and _digests(ecalls, ocalls) != _digests(
             self._like.ecalls, self._like.ocalls
         ):
@@ -196,6 +195,14 @@ class _Conversation:
         server = self.server
         messages = _native.Messages(server.serve, server.hold, server.fetch, len(ocalls))
         return _table(ecalls), _table(ocalls), messages
+
+    def _classes(
+        self, ecalls: list[Signature], ocalls: list[Signature]
+    ) -> tuple[list[Signature], list[Signature]]:
+        """Replace signatures by those that know the classes of the user's, if there are any."""
+        if any(each.needs_classes for each in (*ecalls, *ocalls)):
+            return _with_classes(self._module, ecalls, ocalls)
+        return ecalls, ocalls
 
 
 def _digests(ecalls: list[Signature], ocalls: list[Signature]) -> list[bytes]:
@@ -263,9 +270,15 @@ def _same_file(known: ModuleType, module: Module) -> bool:
 
 
 def _start(
-    module: Module, conversation: _Conversation, options: dict[str, Any], how: Start
+    module: Module,
+    conversation: _Conversation,
+    options: dict[str, Any],
+    how: Start,
+    *,
+    words: Sequence[bytes] = (),
+    descriptors: Sequence[int] = (),
 ) -> _native.Enclave:
-    """Start the process."""
+    """Start the process. `words` and `descriptors` are handed to it besides the usual ones."""
     file, name = pymodule.interpreter(how.python)
     with ExitStack() as opened:
         given = {} if how.again else _descriptors(how.secrets, opened)
@@ -281,8 +294,8 @@ def _start(
                     **options,
                     "digest": bytes(32),
                     "python": {
-                        "argv": [*pymodule.command(name), b"secrets=%d" % len(given)],
-                        "fds": list(given.values()),
+                        "argv": [*pymodule.command(name), b"secrets=%d" % len(given), *words],
+                        "fds": [*given.values(), *descriptors],
                         "described": conversation.hear,
                         "by_path": _must_start_by_path(file),
                     },
