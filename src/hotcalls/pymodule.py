@@ -23,7 +23,10 @@ from hotcalls.errors import LaunchError
 #: the standard start (site), a package ``hotcalls`` whose own ``__init__`` is not run, and main().
 #: The words: path of the extension, folder of the package, folder of what it needs itself should
 #: that not be on the interpreter's own path (a user's site-packages), and what the runtime is told.
+#: The collector of garbage is off until the user's module runs: imports leave it nothing to find.
 BOOTSTRAP = """\
+import gc
+gc.disable()
 import sys
 from _frozen_importlib import ModuleSpec, _load
 from _frozen_importlib_external import ExtensionFileLoader
@@ -40,6 +43,7 @@ try:
     site.main()
     if sys.argv[3] not in sys.path:
         sys.path.append(sys.argv[3])
+    import hotcalls.inside.lean
     from hotcalls.inside.main import main
 except BaseException as error:
     inside.fail("Python does not start inside: " + type(error).__name__ + ": " + str(error))

@@ -360,6 +360,49 @@ def test_c_enclave_takes_no_option_of_python_modules(tmp_path: Path, option: obj
 # ---- the environment --------------------------------------------------------------------------
 
 
+def test_launch_imports_nothing_large_that_the_module_does_not(write: Writer) -> None:
+    module = """
+        import sys
+
+        @hotcalls.ecall
+        def imported() -> set[str]:
+            return set(sys.modules)
+        """
+    with hotcalls.launch(write(module)) as enclave:
+        assert not enclave.imported() & {"_hashlib", "asyncio", "numpy", "typing_extensions"}
+
+
+def test_typing_extensions_are_there_for_a_module_that_imports_them(write: Writer) -> None:
+    pytest.importorskip("typing_extensions")
+    module = """
+        import typing_extensions
+
+        class Entry(typing_extensions.TypedDict):
+            name: str
+            size: typing_extensions.NotRequired[int]
+
+        @hotcalls.ecall
+        def sizes(entries: list[Entry]) -> list[int]:
+            return [each.get("size", 0) for each in entries]
+        """
+    with hotcalls.launch(write(module)) as enclave:
+        assert enclave.sizes([{"name": "a"}, {"name": "b", "size": 5}]) == [0, 5]
+
+
+def test_garbage_is_collected_in_the_module_and_after(write: Writer) -> None:
+    module = """
+        import gc
+
+        ENABLED = gc.isenabled()
+
+        @hotcalls.ecall
+        def enabled() -> list[bool]:
+            return [ENABLED, gc.isenabled()]
+        """
+    with hotcalls.launch(write(module)) as enclave:
+        assert enclave.enabled() == [True, True]
+
+
 def test_nothing_of_the_hosts_environment_arrives(write: Writer, tmp_path: Path) -> None:
     write("raise SystemExit('from PYTHONPATH')", "elsewhere/json.py")
     path = write(

@@ -7,6 +7,7 @@ else; started by :data:`hotcalls.pymodule.BOOTSTRAP` after ``hotcalls._inside.ha
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -34,6 +35,9 @@ class Launch(msgspec.Struct):
 
 def main() -> NoReturn:
     """Start what the host wants and serve it; returns never."""
+    # What there is now stays: no look for garbage has to walk through it.
+    gc.freeze()
+    gc.enable()
     try:
         _write_paper({})  # so that the host knows how far it came, should it die
         launch, source = _read_image()

@@ -8,7 +8,6 @@ it; the other side makes its own from the description (:mod:`hotcalls.wire.descr
 from __future__ import annotations
 
 import base64
-import hashlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -316,6 +315,9 @@ class Signature:
 
     def digest(self) -> bytes:
         """Return 32 bytes that are equal for functions that are called alike; no doc string."""
+        # Here: with it comes OpenSSL, and an enclave has no use for either.
+        import hashlib
+
         described = self.describe()
         described.pop("doc", None)
         return hashlib.sha256(msgspec.json.encode(described, order="deterministic")).digest()
