@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A web service that hands out tokens, and never has the key that signs them.
 
-uvicorn app:app
+``hotcalls serve vault.py --socket vault.sock`` runs the vault, and ``VAULT_SOCKET=vault.sock
+uvicorn app:app --workers 2`` two processes that share it. Without VAULT_SOCKET the application
+launches a vault of its own, which is right for one process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +27,12 @@ SECONDS = 2.0
 
 
 @contextlib.asynccontextmanager
-async def vault_of_the_service(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-    """Launch the vault when the service starts, and end it with the service."""
-    with hotcalls.launch(HERE / "vault.py") as vault:
+async def vault_of_this_worker(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+    """Connect to the vault when the worker starts, and leave it when the worker ends."""
+    socket = os.environ.get("VAULT_SOCKET")
+    with (
+        hotcalls.connect(socket, reconnect=True) if socket else hotcalls.launch(HERE / "vault.py")
+    ) as vault:
         yield {"vault": vault}
 
 
@@ -54,6 +60,10 @@ async def unavailable(request: Request, error: Exception) -> Response:
 
 app = Starlette(
     routes=[Route("/tokens", issue, methods=["POST"]), Route("/key", key)],
-    exception_handlers={hotcalls.EnclaveLost: unavailable, hotcalls.CallTimeout: unavailable},
-    lifespan=vault_of_the_service,
+    exception_handlers={
+        hotcalls.EnclaveLost: unavailable,
+        hotcalls.ConnectError: unavailable,
+        hotcalls.CallTimeout: unavailable,
+    },
+    lifespan=vault_of_this_worker,
 )

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,28 +47,59 @@ def free_port() -> int:
     return port
 
 
-@pytest.fixture(scope="module")
-def service(folder: Path) -> Iterator[httpx.Client]:
-    """The application behind a real server, on the loopback interface."""
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
+@contextmanager
+def program(folder: Path, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python program in the example's folder; ended afterwards, and read to its end."""
     with subprocess.Popen(
-        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as server:
+        [sys.executable, "-m", *arguments],
+        cwd=folder, env=ENVIRONMENT | variables, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-                wait_until_it_answers(client, server)
-                yield client
+            yield process
         finally:
-            server.terminate()
-            output = server.communicate(timeout=START_SECONDS)[0].decode()
+            process.terminate()
+            output = process.communicate(timeout=START_SECONDS)[0]
     assert "Traceback" not in output, output
 
 
-def wait_until_it_answers(client: httpx.Client, server: subprocess.Popen[bytes]) -> None:
+@contextmanager
+def vault_served(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `hotcalls serve`, and wait until it does."""
+    serve = ("hotcalls.cli", "serve", "vault.py", "--socket", "vault.sock", "--verbose")
+    with program(folder, *serve) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        assert line.startswith("serving vault"), line + server.stdout.read()
+        yield server
+
+
+@contextmanager
+def application(folder: Path, *options: str, **variables: str) -> Iterator[httpx.Client]:
+    """Run the application behind a real server, on the loopback interface."""
+    port = free_port()
+    with program(
+        folder, "uvicorn", "app:app", "--port", str(port), *options, **variables
+    ) as server:
+        # A connection for each request: any of the workers may take it.
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, headers={"connection": "close"}
+        ) as client:
+            wait_until_it_answers(client, server)
+            yield client
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[httpx.Client]:
+    """The application with a vault of its own."""
+    with application(folder) as client:
+        yield client
+
+
+def wait_until_it_answers(client: httpx.Client, server: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        assert server.poll() is None, server.communicate()[0].decode()
+        assert server.poll() is None, server.communicate()[0]
         try:
             client.get("/key")
             return
@@ -93,6 +125,34 @@ def test_token_of_the_service_is_genuine(service: httpx.Client) -> None:
     assert answer.status_code == 200
     said = claims(answer.json()["token"], service.get("/key").content)
     assert (said["sub"], said["scope"], said["exp"] - said["iat"]) == ("ann", "read", 60)
+
+
+def test_two_workers_share_one_vault(folder: Path) -> None:
+    with vault_served(folder) as server:
+        with application(folder, "--workers", "2", VAULT_SOCKET="vault.sock") as service:
+            assert server.stdout is not None
+            connected = {server.stdout.readline() for _ in range(2)}
+            keys = {service.get("/key").content for _ in range(10)}
+            tokens = [
+                service.post("/tokens", json={"subject": name, "scope": "write"}).json()["token"]
+                for name in ("ann", "bob", "cleo")
+            ]
+    assert all(re.match(r"hotcalls serve: client \d+ ", line) for line in connected), connected
+    assert len(connected) == 2
+    (key,) = keys
+    assert [claims(token, key)["sub"] for token in tokens] == ["ann", "bob", "cleo"]
+
+
+def test_service_says_that_its_vault_is_gone_and_finds_the_next_one(folder: Path) -> None:
+    with vault_served(folder) as first:
+        with application(folder, VAULT_SOCKET="vault.sock") as service:
+            assert service.get("/key").status_code == 200
+            first.terminate()
+            first.wait(timeout=START_SECONDS)
+            gone = service.get("/key")
+            assert gone.status_code == 503
+            with vault_served(folder):
+                assert service.get("/key").status_code == 200
 
 
 def test_token_that_was_changed_is_not(service: httpx.Client) -> None:
