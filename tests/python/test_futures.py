@@ -143,7 +143,7 @@ class TestEnd:
         os.kill(enclave.pid, signal.SIGKILL)
         start = time.monotonic()
         assert not concurrent.futures.wait(futures, timeout=5).not_done
-        assert time.monotonic() - start < 0.1
+        assert time.monotonic() - start < 2  # of 60 s; alone it takes some ms
         for future in futures:
             assert isinstance(future.exception(), hotcalls.EnclaveLost)
 
