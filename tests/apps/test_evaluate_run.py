@@ -22,13 +22,14 @@ def evaluate(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 ALL = {"native", "switch", "switch_unpinned", "hot"}
-SOME = {"native", "switch", "hot"}
+#: The conformance tests of memcached and the handshake of openvpn take seconds in each mode.
+SOME = {"native", "hot"}
 
 
 @pytest.mark.parametrize(
-    ("name", "modes"), [("memcached", ALL), ("lighttpd", SOME), ("openvpn", SOME)]
+    ("name", "modes"), [("memcached", SOME), ("lighttpd", ALL), ("openvpn", SOME)]
 )
-def test_a_server_is_measured_under_its_policy_in_every_mode(name: str, modes: set[str]) -> None:
+def test_a_server_is_measured_under_its_policy_in_its_modes(name: str, modes: set[str]) -> None:
     applications: dict[str, servers.Application] = {
         "memcached": memcached.Memcached(),
         "lighttpd": lighttpd.Lighttpd(),
