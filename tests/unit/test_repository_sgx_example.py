@@ -39,7 +39,8 @@ def project(tmp_path: Path) -> Path:
 
 def make(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["make", *arguments],
+        # Also when `make test` runs this: a make below a make says where it is.
+        ["make", "--no-print-directory", *arguments],
         cwd=project,
         env={**ENVIRONMENT, **variables},
         capture_output=True,
