@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,11 @@ try:
     Path("/proc/self/oom_score_adj").write_text(str(MARK))
 except OSError:
     MARK = 0
+
+# A shell without job control starts what it puts in the background with SIGINT ignored, and that
+# is handed down. Tests send it, to programs that are to notice.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 MUST_RUN = os.environ.get("HOTCALLS_MUST_RUN", "") not in ("", "0")
