@@ -35,6 +35,8 @@ def rewritten(build_file: Path) -> str:
     for line in build_file.read_text(encoding="utf-8").splitlines():
         stripped = line.strip()
         if stripped.startswith("# sources: "):
+            if inside:
+                raise SystemExit(f"{build_file}: two lists in a row; one of them has no end")
             indent = line[: len(line) - len(line.lstrip())]
             lines.append(line)
             patterns = stripped.removeprefix("# sources: ").split()
