@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hotcalls.bench import advice, chart, model, plots, words
+from hotcalls.bench import advice, chart, model, plots, report, words
 from hotcalls.bench.errors import BenchError
 from hotcalls.bench.looks import look_of
 from hotcalls.bench.model import CLASSES, HERE, Mark, Placed, Result, Row
@@ -19,7 +19,6 @@ from hotcalls.bench.report import (
     Table,
     Tile,
     Tone,
-    render,
 )
 from hotcalls.bench.table import grouped
 
@@ -423,15 +422,4 @@ def write(result: Result, output: Path) -> list[Path]:
     output
         ``DIR/NAME``, or with ``.json`` or ``.html`` behind it: all files begin with its stem.
     """
-    stem = stem_of(output)
-    # JSON first: whatever goes wrong while drawing, the figures are there.
-    files = [stem.with_name(stem.name + ".json")]
-    files[0].write_bytes(model.encode(result))
-    report = build(result)
-    for figure in report.figures():
-        path = stem.with_name(f"{stem.name}-{figure.name}.png")
-        path.write_bytes(figure.png)
-        files.append(path)
-    page = stem.with_name(stem.name + ".html")
-    page.write_text(render(report), encoding="utf-8")
-    return [*files, page]
+    return report.write(stem_of(output), model.encode(result), lambda: build(result))

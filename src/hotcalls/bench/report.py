@@ -9,8 +9,9 @@ so that a test, or a reader's script, can compare the page with the JSON it was 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import jinja2
@@ -179,3 +180,27 @@ def render(report: Report) -> str:
     environment.filters["exact"] = exact
     environment.filters["code"] = code
     return environment.get_template("report.html.j2").render(report=report)
+
+
+def write(stem: Path, data: bytes, build: Callable[[], Report]) -> list[Path]:
+    """Write a result, its page and its pictures; return the files, the page last.
+
+    Parameters
+    ----------
+    stem
+        What the names of all files begin with.
+    data
+        The JSON. Written first: whatever goes wrong while drawing, the figures are there.
+    build
+        Makes the page.
+    """
+    files = [stem.with_name(stem.name + ".json")]
+    files[0].write_bytes(data)
+    report = build()
+    for figure in report.figures():
+        path = stem.with_name(f"{stem.name}-{figure.name}.png")
+        path.write_bytes(figure.png)
+        files.append(path)
+    page = stem.with_name(stem.name + ".html")
+    page.write_text(render(report), encoding="utf-8")
+    return [*files, page]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hotcalls.apps.evaluate import marks, model, modes, plots, published, words
 from hotcalls.apps.evaluate.model import HOT, Compared, Result, Scenario
+from hotcalls.bench import report
 from hotcalls.bench.pages import stem_of
-from hotcalls.bench.report import Cell, Line, Report, Section, Table, Tile, Tone, render
+from hotcalls.bench.report import Cell, Line, Report, Section, Table, Tile, Tone
 
 _TONES: dict[str, Tone] = {"met": "good", "missed": "bad", "not seen": "warn"}
 _HEAD = ("load", "mode", ">rate", ">mean", ">p50", ">p99", ">per CPU second", ">least … most")
@@ -299,15 +300,4 @@ def write(result: Result, output: Path) -> list[Path]:
     output
         ``DIR/NAME``, or with ``.json`` or ``.html`` behind it: all files begin with its stem.
     """
-    stem = stem_of(output)
-    # JSON first: whatever goes wrong while drawing, the figures are there.
-    files = [stem.with_name(stem.name + ".json")]
-    files[0].write_bytes(model.encode(result))
-    report = build(result)
-    for figure in report.figures():
-        path = stem.with_name(f"{stem.name}-{figure.name}.png")
-        path.write_bytes(figure.png)
-        files.append(path)
-    page = stem.with_name(stem.name + ".html")
-    page.write_text(render(report), encoding="utf-8")
-    return [*files, page]
+    return report.write(stem_of(output), model.encode(result), lambda: build(result))
