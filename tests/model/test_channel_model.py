@@ -19,6 +19,8 @@ import native
 
 HERE = Path(__file__).resolve().parent
 
+pytestmark = pytest.mark.claim("P-INTERLEAVING")
+
 
 @dataclass(frozen=True)
 class Explored:
