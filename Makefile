@@ -71,6 +71,14 @@ bench: build ## measure every crossing on this machine into build/bench
 	@mkdir -p build/bench
 	$(BIN)/hotcalls bench -o build/bench/report.html
 
+.PHONY: trust
+trust: setup-test build ## attack every promise of docs/threat-model.md, at length, and count
+	@$(BIN)/python scripts/claims.py --check
+	@mkdir -p build/trust results
+	@status=0; HOTCALLS_TRUST=1 $(BIN)/python -m pytest -q -m claim --timeout=1200 \
+		-o junit_family=xunit1 --junitxml=build/trust/tests.xml $(PYTEST_ARGS) || status=$$?; \
+	$(BIN)/python scripts/trust.py build/trust/tests.xml results/trust.json && exit $$status
+
 .PHONY: lint
 lint: setup-test build lint-python lint-types lint-c lint-sources ## ruff, mypy, clang-format, file lists
 

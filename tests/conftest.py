@@ -34,9 +34,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 ROOT = Path(__file__).resolve().parent.parent
 MUST_RUN = os.environ.get("HOTCALLS_MUST_RUN", "") not in ("", "0")
+#: `make trust` runs the long form of each attack.
+LONG = os.environ.get("HOTCALLS_TRUST", "") not in ("", "0")
 LOADER = "hotcalls-enclave"
 #: An enclave notices the end of its host by polling a pidfd; this is ample for it to leave.
 SETTLE_SECONDS = 3.0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is for `make trust`; write which promises a test attacks into its report."""
+    if not LONG:
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+    for item in items:
+        for marker in item.iter_markers("claim"):
+            item.user_properties.extend(("claim", name) for name in marker.args)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -63,14 +63,21 @@ def _fingerprint(files: Sequence[Path], command: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def build(name: str, files: Sequence[Path], flags: Sequence[str] = (), *, link: str = "") -> Path:
+def build(
+    name: str,
+    files: Sequence[Path],
+    flags: Sequence[str] = (),
+    *,
+    link: str = "",
+    compiler: Sequence[str] = (CC, *WARNINGS),
+) -> Path:
     """Compile `files` into one program (or shared object) and return where it is.
 
     The file name is `name` in a folder of its own: programs look at their own names.
     """
-    if shutil.which(CC) is None:
-        pytest.skip(f"no C compiler: {CC} not found")
-    command = [CC, *WARNINGS, *flags, f"-I{INCLUDE}", f"-I{NATIVE}", f"-I{TESTS / 'c'}"]
+    if shutil.which(compiler[0]) is None:
+        pytest.skip(f"no compiler: {compiler[0]} not found")
+    command = [*compiler, *flags, f"-I{INCLUDE}", f"-I{NATIVE}", f"-I{TESTS / 'c'}"]
     libraries = ["-pthread", *link.split()]
     target = BUILD / f"{name}-{_fingerprint(files, [*command, *libraries])}" / name
     target.parent.mkdir(parents=True, exist_ok=True)

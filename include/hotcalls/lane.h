@@ -337,12 +337,14 @@ HC_ALWAYS_INLINE bool hc_lane_plausible(const struct hc_lane_in *lane)
  * Private arbitration between the threads of one side.
  * SYNC: acquire pairs with hc_unclaim, claim; publishes `next` and the callee's effects, so
  * that calls of one lane happen one after the other whoever runs them.
+ * Sequentially consistent when it fails, too: a companion that saw the call which it was rung for
+ * and finds the lane claimed leaves it to the look of hc_unclaim, which must not be older.
  */
 HC_NODISCARD HC_ALWAYS_INLINE bool hc_claim(struct hc_lane_in *lane)
 {
     uint32_t nobody = 0;
     return __atomic_compare_exchange_n(&lane->claim, &nobody, 1u, false, __ATOMIC_SEQ_CST,
-                                       __ATOMIC_RELAXED);
+                                       __ATOMIC_SEQ_CST);
 }
 
 /*
@@ -375,7 +377,7 @@ struct hc_taking {
 HC_NODISCARD HC_ALWAYS_INLINE enum hc_taken hc_take(struct hc_lane_in *lane, bool companion,
                                                     struct hc_taking *taking)
 {
-    uint64_t n = lane->next;
+    uint64_t n = __atomic_load_n(&lane->next, __ATOMIC_RELAXED);
     struct hc_cell *u_cell = &lane->u_cells[0];
     uint64_t ignored = HC_WORD_SLEEP | HC_WORD_BOUND | (companion ? HC_WORD_SWITCH : 0);
     uint64_t word = __atomic_load_n(&u_cell->word, __ATOMIC_RELAXED);

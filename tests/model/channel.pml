@@ -92,6 +92,7 @@ bool dead;
 /* Not there in reality: what the properties are about. */
 byte ran[SLOTS * 8];
 byte ran_back[SLOTS * 8];
+bool held[SLOTS];     /* somebody drains the lane */
 bool gone[SLOTS * 8]; /* withdrawn: must not run any more */
 byte finished;        /* requesters that got through */
 
@@ -150,12 +151,7 @@ inline call_back(s, switched) {
         :: else
         fi;
         /* The kernel puts it to sleep only while the word is what it was. */
-        atomic {
-            if
-            :: res == 1 && rv[s] == seen -> on_back[s] = true
-            :: else
-            fi
-        };
+        on_back[s] = res == 1 && rv[s] == seen;
         !on_back[s]
     od;
     assert(ran_back[s * 8 + rv_tail[s]] == 1)
@@ -180,10 +176,7 @@ inline run_call(s) {
 #ifndef HOSTILE
         assert(res != 2);
 #endif
-        if
-        :: res == 1 -> on_word[s] = false
-        :: else
-        fi;
+        on_word[s] = on_word[s] && res != 1;
 #endif
         comp = true
     }
@@ -225,8 +218,9 @@ inline take(s, switched_too) {
 /* hc_drain_claimed, with what is looked for in `comp`. */
 inline drain_claimed(s) {
     do
-    :: taken_n = next[s];
-        atomic {
+    :: atomic {
+            /* Only the thread that holds the claim writes `next`. */
+            taken_n = next[s];
             take(s, comp);
             if
             :: took == 1 || took == 2
@@ -243,7 +237,12 @@ inline try_claim(s) {
 #ifdef BUG_CLAIM_IGNORES_OTHERS
         mine = true;
 #endif
-        claim[s] = true
+        claim[s] = true;
+        /* What the rest of the model rests on where it takes steps of the holder as one. */
+        if
+        :: mine -> assert(!held[s]); held[s] = true
+        :: else
+        fi
     }
 }
 
@@ -262,7 +261,7 @@ inline drain(s, switched_too) {
         drain_claimed(s);
         atomic {
             forget();
-            claim[s] = false;
+            d_step { held[s] = false; claim[s] = false };
 #ifdef BUG_UNCLAIM_WITHOUT_LOOK
             break;
 #endif
@@ -285,10 +284,7 @@ proctype companion(byte s) WHILE_ALIVE {
         drain(s, true);
         atomic {
             forget();
-            if
-            :: !bell_rung[s] -> on_bell[s] = true
-            :: else
-            fi
+            on_bell[s] = !bell_rung[s]
         };
         !on_bell[s]
     od
@@ -322,9 +318,8 @@ proctype responder(byte me) WHILE_ALIVE {
             /* struct kept: goes on holding the claim, and looks for switch calls too. */
             do
             :: atomic { PEEK(s, true) -> comp = true }; drain_claimed(s)
-            :: break
+            :: atomic { forget(); d_step { held[s] = false; claim[s] = false }; break }
             od;
-            atomic { forget(); claim[s] = false };
 #ifndef BUG_UNCLAIM_WITHOUT_LOOK
             drain(s, true)
 #endif
@@ -336,12 +331,7 @@ proctype responder(byte me) WHILE_ALIVE {
 #endif
             if
             :: !comp ->
-                atomic {
-                    if
-                    :: !door_rung[me] -> on_door[me] = true
-                    :: else
-                    fi
-                };
+                on_door[me] = !door_rung[me];
                 !on_door[me]
             :: else
             fi;
@@ -372,10 +362,7 @@ inline serve_back(s) {
         if
         :: res == 1 || res == 2 ->
             t_finish(rv[s], rv_next[s] - 1, 0, res);
-            if
-            :: res == 1 -> on_back[s] = false
-            :: else
-            fi
+            on_back[s] = on_back[s] && res != 1
         :: else
         fi;
         res = 0
@@ -383,14 +370,16 @@ inline serve_back(s) {
 }
 
 /* hc_await and hc_wait_slow, for call `n` in `cell`. */
-inline await(s, n, cell, switched) {
-    rung = switched;
+/* `rung`: the companion has been told already. */
+inline await(s, n, cell) {
     do
-    :: CELL(s, cell) == WORD(n, DONE) ->
+    :: atomic {
+            CELL(s, cell) == WORD(n, DONE) ->
 #ifndef HOSTILE
-        assert(ran[s * 8 + n] == 1);
+            assert(ran[s * 8 + n] == 1);
 #endif
-        break
+            break
+        }
     :: PEEK_BACK(s) -> serve_back(s)
     /* Nobody took it: hand over to the companion. */
     :: CELL(s, cell) == WORD(n, POSTED) && !rung ->
@@ -455,12 +444,7 @@ inline await(s, n, cell, switched) {
         :: res == 1 && PEEK_BACK(s) -> skip
 #endif
         :: else ->
-            atomic {
-                if
-                :: CELL(s, cell) == seen -> on_word[s] = true
-                :: else
-                fi
-            };
+            on_word[s] = (CELL(s, cell) == seen);
             !on_word[s] OR_LOST
         fi
     od
@@ -468,36 +452,43 @@ inline await(s, n, cell, switched) {
 
 /* hc_must_switch, then hc_transact. */
 inline plain_call(s) {
-    n = tail;
-    if
-    :: oldest == tail -> lane_origin = n
-    :: else
-    fi;
-    cell = (n - lane_origin) & (CELLS - 1);
-    tail = tail + 1;
-    given_up = false;
+    /* All of this is the requester's own, but for the look at `awake`. */
+    atomic {
+        n = tail;
+        if
+        :: oldest == tail -> lane_origin = n
+        :: else
+        fi;
+        cell = (n - lane_origin) & (CELLS - 1);
+        tail = tail + 1;
 #ifdef TIMEOUT
-    gone[s * 8 + n] = false;
+        gone[s * 8 + n] = false;
 #endif
 #ifndef HOSTILE
-    /* Nobody else has this cell. */
-    assert((CELL(s, cell) & 3) == FREE || (CELL(s, cell) & 3) == DONE);
+        /* Nobody else has this cell. */
+        assert((CELL(s, cell) & 3) == FREE || (CELL(s, cell) & 3) == DONE);
 #endif
+        if
+        :: awake != 0 -> rung = false
+        :: rung = true
+        fi
+    };
     if
-    :: awake != 0 ->
-        t_post_quick(CELL(s, cell), n, 0, res);
-        await(s, n, cell, false)
-    :: t_post(CELL(s, cell), n, SWITCH, res);
+    :: !rung -> t_post_quick(CELL(s, cell), n, 0, res)
+    :: else ->
+        t_post(CELL(s, cell), n, SWITCH, res);
 #ifndef BUG_SWITCH_WITHOUT_RING
-        ring_companion(s);
+        ring_companion(s)
 #endif
-        await(s, n, cell, true)
     fi;
-    if
-    :: tail != n -> oldest = n + 1
-    :: else
-    fi;
-    d_step { res = 0; seen = 0; rung = 0; given_up = 0; cell = 0 }
+    await(s, n, cell);
+    atomic {
+        if
+        :: tail != n -> oldest = n + 1
+        :: else
+        fi;
+        res = 0; seen = 0; rung = 0; given_up = 0; cell = 0
+    }
 }
 
 /* hc_call_oneway and hc_nudge. */

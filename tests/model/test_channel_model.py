@@ -42,7 +42,7 @@ def explore(tmp_path: Path, transitions: str):
     if shutil.which("spin") is None:
         pytest.skip("spin is not installed (apt-get install spin)")
 
-    def run(*definitions: str) -> Explored:
+    def run(*definitions: str, whole: bool = False) -> Explored:
         (tmp_path / "transitions.pml").write_text(transitions)
         shutil.copy(HERE / "channel.pml", tmp_path)
         flags = [f"-D{definition}" for definition in definitions]
@@ -53,14 +53,14 @@ def explore(tmp_path: Path, transitions: str):
         assert made.returncode == 0, made.stdout + made.stderr
         subprocess.run(
             # Compiling takes longer than exploring: not optimised.
-            ["gcc", "-O0", "-w", "-DSAFETY", "-DCOLLAPSE", "-DVECTORSZ=2048", "-DMEMLIM=3000",
-             "-o", "pan", "pan.c"],
+            ["gcc", "-O2" if whole else "-O0", "-w", "-DSAFETY", "-DCOLLAPSE", "-DVECTORSZ=2048",
+             "-DMEMLIM=10000", "-o", "pan", "pan.c"],
             cwd=tmp_path, check=True, timeout=120,
         )  # fmt: skip
         # -E: the watchdog of the model says who may wait for ever.
         ended = subprocess.run(
-            ["./pan", "-E", "-m100000", "-w22"],
-            cwd=tmp_path, capture_output=True, text=True, timeout=110,
+            ["./pan", "-E", "-m100000", "-w27" if whole else "-w22"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=3000 if whole else 110,
         )  # fmt: skip
         text = ended.stdout + ended.stderr
         errors = re.search(r"errors: (\d+)", text)
@@ -114,17 +114,30 @@ BUGS = {
 
 
 @pytest.mark.parametrize("about", SCENARIOS)
-def test_exploring_every_interleaving_finds_no_error(explore, about: str) -> None:
+def test_exploring_every_interleaving_finds_no_error(explore, record_property, about: str) -> None:
     definitions, least = SCENARIOS[about]
     explored = explore(*definitions)
     assert explored.errors == 0, explored.text
     assert explored.states >= least, "the model has lost what it explored"
+    record_property("count:states explored", explored.states)
+
+
+@pytest.mark.long  # minutes, and 5 GB
+@pytest.mark.timeout(3600)
+def test_two_requesters_two_responders_and_two_slots_find_no_error(
+    explore, record_property
+) -> None:
+    explored = explore("SLOTS=2", "RESPONDERS=2", whole=True)
+    assert explored.errors == 0, explored.text
+    assert explored.states >= 50_000_000, "the model has lost what it explored"
+    record_property("count:states explored", explored.states)
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_a_bug_built_into_the_model_is_found(explore, bug: str) -> None:
+def test_a_bug_built_into_the_model_is_found(explore, record_property, bug: str) -> None:
     explored = explore(*ONE, *BUGS[bug], f"BUG_{bug}")
     assert explored.errors == 1, f"{bug} was not found\n{explored.text}"
+    record_property("count:bugs built into the model and found", 1)
 
 
 def test_every_bug_of_the_model_is_tried() -> None:
