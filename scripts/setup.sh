@@ -73,6 +73,7 @@ find_missing() {
         need clang have clang
         need gcc-aarch64-linux-gnu have aarch64-linux-gnu-gcc
         need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
+        need qemu-user have qemu-aarch64
         need chromium have chromium
         need openssl have openssl
         need groff have groff

@@ -33,6 +33,8 @@ WARNINGS = [
 ]  # fmt: skip
 PLAIN = ["-O2"]
 ADDRESS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+#: For aarch64, run by `emulator()`.
+CROSS = ("aarch64-linux-gnu-gcc", "-std=c11", "-D_GNU_SOURCE=", "-O2", "-static")
 #: The fence in responder_sleep orders counters, no data: that TSan ignores fences hides nothing.
 THREAD = ["-O1", "-fsanitize=thread", "-Wno-error=tsan"]
 
@@ -96,6 +98,19 @@ def build(
             pytest.fail(f"{name} does not compile:\n{done.stderr}", pytrace=False)
         made.rename(target)
     return target
+
+
+def emulator() -> str:
+    """Return the program that runs aarch64 programs here.
+
+    They show that the instructions are right: exchanges, fences, waiting, layout. They do not show
+    that the orders are enough, as it keeps the stronger order of an x86-64 host: that is what
+    tests/model/test_ordering.py is for.
+    """
+    found = shutil.which("qemu-aarch64")
+    if found is None:
+        pytest.skip("qemu-aarch64 is not installed (apt-get install qemu-user)")
+    return found
 
 
 def build_loader(flags: Sequence[str] = PLAIN) -> Path:

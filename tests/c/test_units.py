@@ -28,3 +28,11 @@ def test_c(path: Path, name: str) -> None:
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_c_optimised_passes_too(path: Path) -> None:
     native.run([native.build(path.stem, [path], ["-O3"])])
+
+
+@pytest.mark.claim("P-ORDERING")
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_c_passes_on_emulated_aarch64(path: Path) -> None:
+    emulator = native.emulator()
+    program = native.build(f"{path.stem}-aarch64", [path], compiler=native.CROSS)
+    assert "ok test_" in native.run([emulator, program]).stdout

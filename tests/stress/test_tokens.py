@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -32,17 +33,21 @@ SHAPES = {
 }
 
 
+def one_process_files() -> list[Path]:
+    names = ("token_host.c", "token_one_process.c", "token_enclave.c")
+    return [*(HERE / name for name in names), *native.sources(*native.ENDPOINT)]
+
+
 def one_process(flags: list[str]) -> Path:
-    files = [HERE / name for name in ("token_host.c", "token_one_process.c", "token_enclave.c")]
-    return native.build("token_one_process", [*files, *native.sources(*native.ENDPOINT)], flags)
+    return native.build("token_one_process", one_process_files(), flags)
 
 
-def run(program: Path, shape: dict[str, int], *words: str) -> dict[str, int]:
+def run(*program: str | Path, shape: dict[str, int], words: Sequence[str] = ()) -> dict[str, int]:
     options = [f"{name}={value}" for name, value in shape.items()]
     seed = os.environ.get("HOTCALLS_SEED", str(time.time_ns() % 10**9))
     print(f"HOTCALLS_SEED={seed}")
     done = native.run(
-        [program, str(SECONDS), "8", "enclave_threads=2", *options, *words],
+        [*program, str(SECONDS), "8", "enclave_threads=2", *options, *words],
         timeout=SECONDS * 10 + 90,
         environment={"HOTCALLS_SEED": seed},
     )
@@ -68,12 +73,12 @@ def check_that_everything_happened(found: dict[str, int], shape: dict[str, int])
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_every_token_runs_once_under_thread_sanitizer(shape: dict[str, int]) -> None:
-    check_that_everything_happened(run(one_process(native.THREAD), shape), shape)
+    check_that_everything_happened(run(one_process(native.THREAD), shape=shape), shape)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_every_token_runs_once_under_address_sanitizer(shape: dict[str, int]) -> None:
-    check_that_everything_happened(run(one_process(native.ADDRESS), shape), shape)
+    check_that_everything_happened(run(one_process(native.ADDRESS), shape=shape), shape)
 
 
 @pytest.mark.parametrize("shape", [SHAPES["usual"], SHAPES["hurried"]], ids=["usual", "hurried"])
@@ -85,5 +90,15 @@ def test_every_token_runs_once_across_processes(shape: dict[str, int]) -> None:
     )
     image = native.build_enclave(HERE / "token_enclave.c")
     loader = native.build_loader()
-    found = run(program, shape, f"image={image}", f"loader={loader}")
+    found = run(program, shape=shape, words=[f"image={image}", f"loader={loader}"])
     check_that_everything_happened(found, shape)
+
+
+@pytest.mark.claim("P-ORDERING")
+@pytest.mark.parametrize("shape", [SHAPES["usual"], SHAPES["hurried"]], ids=["usual", "hurried"])
+def test_every_token_runs_once_on_emulated_aarch64(shape: dict[str, int], record_property) -> None:
+    emulator = native.emulator()
+    program = native.build("token_aarch64", one_process_files(), compiler=native.CROSS)
+    found = run(emulator, program, shape=shape)
+    check_that_everything_happened(found, shape)
+    record_property("count:calls on emulated aarch64", found["calls"] + found["ocalls"])
