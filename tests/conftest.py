@@ -2,8 +2,9 @@
 """What every test folder shares: nothing may be skipped in CI, and nothing may be left behind.
 
 `HOTCALLS_MUST_RUN=1` turns each skip into a failure, except on tests that carry the marker
-``hardware``: a processor feature cannot be installed. After each test module the processes,
-descriptors and mappings that it brought into being have to be gone.
+``hardware``: a processor feature cannot be installed. Tests that carry the marker ``long`` run with
+`HOTCALLS_LONG=1`, or when they are named. After each test module the processes, descriptors and
+mappings that it brought into being have to be gone.
 """
 
 from __future__ import annotations
@@ -21,11 +22,23 @@ import pytest
 #: This run's enclaves are told from those of other runs by a mark that the kernel hands down
 #: through fork and exec and that everybody may read: the inclination to be killed for memory.
 #: (Neither the parent nor the session tells: an enclave leaves both.)
-MARK = 1 + os.getpid() % 997
-try:
-    Path("/proc/self/oom_score_adj").write_text(str(MARK))
-except OSError:
-    MARK = 0
+MARK = 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Mark this process, unless it only hands tests out to workers, which mark themselves.
+
+    A worker would inherit the mark, and without privileges it cannot take a lower one.
+    """
+    global MARK
+    if getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput"):
+        return
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(1 + os.getpid() % 997))
+    except OSError:
+        return
+    MARK = 1 + os.getpid() % 997
+
 
 # A shell without job control starts what it puts in the background with SIGINT ignored, and that
 # is handed down. Tests send it, to programs that are to notice.
@@ -34,6 +47,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 ROOT = Path(__file__).resolve().parent.parent
 MUST_RUN = os.environ.get("HOTCALLS_MUST_RUN", "") not in ("", "0")
+LONG = os.environ.get("HOTCALLS_LONG", "") not in ("", "0")
 LOADER = "hotcalls-enclave"
 #: An enclave notices the end of its host by polling a pidfd; this is ample for it to leave.
 SETTLE_SECONDS = 3.0
@@ -51,6 +65,16 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: skipped with HOTCALLS_MUST_RUN=1: {reason}"
     return report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests out."""
+    if LONG or any("::" in word for word in config.args):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long") is not None]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item.get_closest_marker("long") is None]
 
 
 @pytest.hookimpl(wrapper=True)
