@@ -24,7 +24,7 @@ import pytest
 
 import hotcalls
 from hotcalls.build import build
-from hotcalls.launch import loader_path
+from hotcalls.launching import loader_path
 
 HERE = Path(__file__).resolve().parent
 NOBODY = 65534
