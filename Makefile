@@ -110,6 +110,10 @@ wheel: setup-demo ## a wheel in dist/, which needs no compiler where it is insta
 		$(MESON_CONFIG) -w dist .
 	@ls -l dist/*.whl
 
+.PHONY: lock
+lock: setup-test ## pin the Python packages of demo and test anew; UPGRADE=1: at their newest
+	@UPGRADE="$(UPGRADE)" scripts/lock.sh
+
 .PHONY: docs
 docs: setup-test build ## check man pages and links
 	@$(BIN)/python -m pytest -q tests/unit/test_repository_docs.py
