@@ -117,7 +117,7 @@ class TestCancel:
         enclave = launch_peer()
 
         async def main() -> None:
-            first = asyncio.create_task(enclave.nap.aio(number(150)))
+            first = asyncio.create_task(enclave.nap.aio(number(800)))
             await asyncio.sleep(0.02)
             second = asyncio.create_task(enclave.note.aio())
             await asyncio.sleep(0.02)

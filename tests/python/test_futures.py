@@ -85,7 +85,7 @@ def test_calls_run_in_parallel_as_far_as_the_enclave_has_threads(
 class TestCancel:
     def test_call_that_waits_is_taken_back(self, launch_peer: Callable[..., Any]) -> None:
         enclave = launch_peer()
-        first = enclave.nap.submit(number(200))
+        first = enclave.nap.submit(number(800))
         second = enclave.note.submit()
         called: list[Any] = []
         second.add_done_callback(called.append)
@@ -143,8 +143,8 @@ class TestEnd:
         time.sleep(0.05)
         os.kill(enclave.pid, signal.SIGKILL)
         start = time.monotonic()
-        assert not concurrent.futures.wait(futures, timeout=5).not_done
-        assert time.monotonic() - start < 2  # of 60 s; alone it takes some ms
+        assert not concurrent.futures.wait(futures, timeout=30).not_done
+        assert time.monotonic() - start < 20  # of 60 s; alone it takes some ms
         for future in futures:
             assert isinstance(future.exception(), hotcalls.EnclaveLost)
 
