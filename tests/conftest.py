@@ -17,7 +17,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No timing decides a test, an example's neither.
+hypothesis.settings.register_profile(
+    "hotcalls", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("hotcalls")
 
 #: This run's enclaves are told from those of other runs by a mark that the kernel hands down
 #: through fork and exec and that everybody may read: the inclination to be killed for memory.
