@@ -3,7 +3,7 @@
 # `make test` is the only command after a clone. A second run does only what a change asks for.
 #
 #   make test PYTHON=python3.12     another interpreter
-#   make test PYTEST_ARGS="-k lane" what pytest gets besides
+#   make test PYTEST_ARGS="-k lane" what pytest gets besides; "-n 0": no workers, as --pdb needs
 #   make build WERROR=false         a compiler that warns about what ours does not
 
 SHELL := /bin/bash
@@ -15,6 +15,8 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 WERROR ?= true
 PYTEST_ARGS ?=
+# Two, however many processors there are: most tests have two busy sides already.
+PYTEST_WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 # So that one clone can be used with several interpreters: another one makes another venv.
@@ -64,7 +66,7 @@ demo: build ## enclaves in Python and C, called, attacked, measured; leaves a re
 
 .PHONY: test
 test: setup-test build lint ## lint, types and every test
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: build ## measure every crossing on this machine into build/bench
@@ -115,6 +117,10 @@ wheel: setup-demo ## a wheel in dist/, which needs no compiler where it is insta
 	$(PIP) wheel -qq --disable-pip-version-check --no-deps --no-build-isolation \
 		$(MESON_CONFIG) -w dist .
 	@ls -l dist/*.whl
+
+.PHONY: lock
+lock: setup-test ## pin the Python packages of demo and test anew; UPGRADE=1: at their newest
+	@UPGRADE="$(UPGRADE)" scripts/lock.sh
 
 .PHONY: docs
 docs: setup-test build ## check man pages and links

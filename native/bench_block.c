@@ -71,7 +71,8 @@ static void look_back(struct bench *b, const struct bench_row *row, struct surro
 
 /*
  * Warms up until the median of a chunk no longer falls by 3 %, and returns how many samples fit
- * in a block. 16 chunks bound it: where a neighbour keeps disturbing, it never settles.
+ * in a block. 16 chunks bound it: where a neighbour keeps disturbing, it never settles. A row that
+ * is skipped meanwhile has no samples.
  */
 static size_t warm_up(struct bench *b, const struct bench_row *row, uint32_t *samples,
                       size_t *warmed)
@@ -79,7 +80,7 @@ static size_t warm_up(struct bench *b, const struct bench_row *row, uint32_t *sa
     uint64_t begin = hc_tsc();
     row->run(b, row, samples, 1);
     *warmed = 1;
-    if (row->samples)
+    if (row->samples || b->skipped)
         return row->samples;
     uint64_t cost = hc_tsc() - begin + 1u;
     /* A chunk takes an eighth of a block, if that is at least one sample. */
@@ -91,6 +92,8 @@ static size_t warm_up(struct bench *b, const struct bench_row *row, uint32_t *sa
         row->run(b, row, samples, chunk);
         cost = (hc_tsc() - begin) / chunk + 1u;
         *warmed += chunk;
+        if (b->skipped)
+            break;
         uint32_t median = bench_median(samples, chunk);
         if (last != UINT32_MAX && median >= last - last / 33u)
             break;
@@ -169,9 +172,12 @@ static int measure(struct bench *b, const struct bench_row *row, uint32_t *sampl
         o->copies[0] = probe(b, row, reference);
     if (row->prepare && row->prepare(b, row) != 0)
         return -1;
+    b->skipped = false;
     b->checked = b->wrong = 0;
     o->count = warm_up(b, row, samples, &o->warmed);
     look_around(b, row, &o->around);
+    if (b->skipped)
+        o->count = 0;
     /* Looking around took a while: what spins may have gone to sleep over it. */
     if (row->flags & BENCH_SPINS)
         row->run(b, row, samples, o->count < 32u ? o->count : 32u);
@@ -182,6 +188,8 @@ static int measure(struct bench *b, const struct bench_row *row, uint32_t *sampl
     b->wrong_total += b->wrong;
     if (row->finish)
         row->finish(b, row);
+    if (b->skipped && b->wrong == 0)
+        return -1;
     if (reference)
         o->copies[1] = probe(b, row, reference);
     if (floor)

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import hotcalls
-from hotcalls.launch import loader_path
+from hotcalls.launching import loader_path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "demo"

@@ -116,7 +116,9 @@ tag=$("$python" -c 'import sys; print(sys.implementation.cache_tag, sys.base_pre
 
 # The stamp holds the interpreter: another PYTHON makes another environment.
 stamp=$venv/.setup-$purpose
-if [[ -e $stamp && $(<"$stamp") == "$tag" && $stamp -nt pyproject.toml && $stamp -nt $0 ]]; then
+lock=requirements/$purpose.txt
+if [[ -e $stamp && $(<"$stamp") == "$tag" && $stamp -nt pyproject.toml && $stamp -nt $0 &&
+    $stamp -nt $lock ]]; then
     exit 0
 fi
 
@@ -146,10 +148,29 @@ if [[ ! -e $venv ]]; then
     echo "$tag" >"$venv/.python"
 fi
 
-# The build requirements and dependencies of pyproject.toml, without building hotcalls itself.
+# The build requirements and dependencies of pyproject.toml, without building hotcalls itself: the
+# files that were there when `make lock` was last run, and no others.
+if "$python" -c 'import platform, sys
+sys.exit(not ((3, 10) <= sys.version_info < (3, 14)
+              and sys.implementation.name == "cpython"
+              and platform.machine() in ("x86_64", "aarch64")))'; then
+    if ! "$venv/bin/python" scripts/requirements.py "$purpose" --locked; then
+        # Whoever adds a package needs this environment to lock it.
+        echo "setup: installing what the ranges of pyproject.toml allow, at no fixed versions" >&2
+        lock=
+    fi
+else
+    echo "setup: packages are pinned for CPython 3.10 to 3.13 on x86-64 and aarch64, which" \
+        "$python here is not: installing what the ranges of pyproject.toml allow" >&2
+    lock=
+fi
+if [[ -n $lock ]]; then
+    packages=(--require-hashes -r "$lock")
+else
+    "$venv/bin/python" scripts/requirements.py "$purpose" >"build/requirements-$purpose.txt"
+    packages=(-r "build/requirements-$purpose.txt")
+fi
 echo "setup: installing Python packages for make $purpose into .venv"
-"$venv/bin/python" scripts/requirements.py "$purpose" >"build/requirements-$purpose.txt"
-"$venv/bin/python" -m pip install -qq --disable-pip-version-check \
-    -r "build/requirements-$purpose.txt"
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check "${packages[@]}"
 echo "$tag" >"$stamp"
 if [[ $purpose == test ]]; then echo "$tag" >"$venv/.setup-demo"; fi

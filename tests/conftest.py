@@ -2,8 +2,9 @@
 """What every test folder shares: nothing may be skipped in CI, and nothing may be left behind.
 
 `HOTCALLS_MUST_RUN=1` turns each skip into a failure, except on tests that carry the marker
-``hardware``: a processor feature cannot be installed. After each test module the processes,
-descriptors and mappings that it brought into being have to be gone.
+``hardware``: a processor feature cannot be installed. Tests that carry the marker ``long`` run with
+`HOTCALLS_TRUST=1`, or when they are named. After each test module the processes, descriptors and
+mappings that it brought into being have to be gone.
 """
 
 from __future__ import annotations
@@ -16,16 +17,35 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No timing decides a test, an example's neither.
+hypothesis.settings.register_profile(
+    "hotcalls", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("hotcalls")
 
 #: This run's enclaves are told from those of other runs by a mark that the kernel hands down
 #: through fork and exec and that everybody may read: the inclination to be killed for memory.
 #: (Neither the parent nor the session tells: an enclave leaves both.)
-MARK = 1 + os.getpid() % 997
-try:
-    Path("/proc/self/oom_score_adj").write_text(str(MARK))
-except OSError:
-    MARK = 0
+MARK = 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Mark this process, unless it only hands tests out to workers, which mark themselves.
+
+    A worker would inherit the mark, and without privileges it cannot take a lower one.
+    """
+    global MARK
+    if getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput"):
+        return
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(1 + os.getpid() % 997))
+    except OSError:
+        return
+    MARK = 1 + os.getpid() % 997
+
 
 # A shell without job control starts what it puts in the background with SIGINT ignored, and that
 # is handed down. Tests send it, to programs that are to notice.
@@ -43,10 +63,10 @@ SETTLE_SECONDS = 3.0
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is for `make trust`; write which promises a test attacks into its report."""
-    if not LONG:
-        left_out = [item for item in items if item.get_closest_marker("long")]
-        items[:] = [item for item in items if item not in left_out]
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    if left_out and not LONG and not any("::" in word for word in config.args):
         config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
     for item in items:
         for marker in item.iter_markers("claim"):
             item.user_properties.extend(("claim", name) for name in marker.args)

@@ -15,8 +15,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,8 @@ INCLUDE = ROOT / "include"
 NATIVE = ROOT / "native"
 BUILD = ROOT / "build" / "tests"
 CC = os.environ.get("CC", "gcc")
+#: Whether everything is tried that there is, as in `make trust`.
+LONG = os.environ.get("HOTCALLS_TRUST", "") not in ("", "0")
 
 WARNINGS = [
     "-std=c11", "-D_GNU_SOURCE=", "-g", "-Wall", "-Wextra", "-Wshadow", "-Wconversion",
@@ -127,6 +130,14 @@ def build_loader(flags: Sequence[str] = PLAIN) -> Path:
 def build_enclave(path: Path) -> Path:
     """Compile an enclave that is written by hand, without EDL."""
     return build(path.stem + ".so", [path], [*PLAIN, "-fPIC", "-shared"])
+
+
+def some(cases: Iterable[str], *, every: int = 3) -> list[Any]:
+    """Return parameters of a test that tries one case of `every` few, and all of them if LONG."""
+    return [
+        pytest.param(case, marks=[pytest.mark.long] if number % every else [])
+        for number, case in enumerate(cases)
+    ]
 
 
 def tests_in(path: Path) -> list[str]:

@@ -24,42 +24,64 @@ if not sys.platform.startswith("linux"):
         "seccomp and Landlock"
     )
 
-from hotcalls.enclave import Enclave
-from hotcalls.errors import (
-    CallError,
-    CallTimeout,
-    ChannelPoisoned,
-    ConnectError,
-    EdlError,
-    EnclaveLocked,
-    EnclaveLost,
-    ForkedError,
-    HotcallsError,
-    InterfaceMismatch,
-    LaunchError,
-    LockdownError,
-    NotRunning,
-    OnewayError,
-    RemoteError,
-    SignatureError,
-)
-from hotcalls.functions import Function
-from hotcalls.futures import Future
-from hotcalls.launch import launch
-from hotcalls.shared import SharedMemory
-
 if TYPE_CHECKING:
+    from hotcalls import errors
     from hotcalls.declare import ecall, ocall, startup
+    from hotcalls.enclave import Enclave
+    from hotcalls.errors import (
+        CallError,
+        CallTimeout,
+        ChannelPoisoned,
+        ConnectError,
+        EdlError,
+        EnclaveLocked,
+        EnclaveLost,
+        ForkedError,
+        HotcallsError,
+        InterfaceMismatch,
+        LaunchError,
+        LockdownError,
+        NotRunning,
+        OnewayError,
+        RemoteError,
+        SignatureError,
+    )
+    from hotcalls.functions import Function
+    from hotcalls.futures import Future
+    from hotcalls.launching import launch
     from hotcalls.secret_memory import SecretBytes, secret_bytes
     from hotcalls.serving.client import connect
+    from hotcalls.shared import SharedMemory
     from hotcalls.wire.shared import SharedArray
 
-#: Loaded when they are asked for: a program with a C enclave needs none of them.
-_LATER = {
+#: Where each name is; loaded when it is asked for. What imports this package may need no enclave at
+#: all, as `hotcalls run`, or only one kind of them.
+_MODULES = {
+    "CallError": "hotcalls.errors",
+    "CallTimeout": "hotcalls.errors",
+    "ChannelPoisoned": "hotcalls.errors",
+    "ConnectError": "hotcalls.errors",
+    "EdlError": "hotcalls.errors",
+    "Enclave": "hotcalls.enclave",
+    "EnclaveLocked": "hotcalls.errors",
+    "EnclaveLost": "hotcalls.errors",
+    "ForkedError": "hotcalls.errors",
+    "Function": "hotcalls.functions",
+    "Future": "hotcalls.futures",
+    "HotcallsError": "hotcalls.errors",
+    "InterfaceMismatch": "hotcalls.errors",
+    "LaunchError": "hotcalls.errors",
+    "LockdownError": "hotcalls.errors",
+    "NotRunning": "hotcalls.errors",
+    "OnewayError": "hotcalls.errors",
+    "RemoteError": "hotcalls.errors",
     "SecretBytes": "hotcalls.secret_memory",
     "SharedArray": "hotcalls.wire.shared",
+    "SharedMemory": "hotcalls.shared",
+    "SignatureError": "hotcalls.errors",
     "connect": "hotcalls.serving.client",
     "ecall": "hotcalls.declare",
+    "launch": "hotcalls.launching",
     "ocall": "hotcalls.declare",
     "secret_bytes": "hotcalls.secret_memory",
     "startup": "hotcalls.declare",
@@ -90,6 +112,7 @@ __all__ = [
     "SignatureError",
     "connect",
     "ecall",
+    "errors",
     "launch",
     "ocall",
     "secret_bytes",
@@ -98,12 +121,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is needed only by Python enclaves."""
-    module = _LATER.get(name)
-    if module is None:
-        raise AttributeError(f"module 'hotcalls' has no attribute {name!r}")
+    """Load what is asked for."""
     import importlib
 
+    if name == "errors":
+        return importlib.import_module("hotcalls.errors")
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'hotcalls' has no attribute {name!r}")
     value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value

@@ -6,13 +6,19 @@ Host side; nothing here trusts or touches the enclave.
 
 from __future__ import annotations
 
-from concurrent.futures import BrokenExecutor
+import sys
 from typing import TYPE_CHECKING, Any
 
 from hotcalls.failure import HotcallsError as HotcallsError
 
 if TYPE_CHECKING:
     from hotcalls.edl.diagnostics import EdlError as EdlError
+if TYPE_CHECKING or "hotcalls._inside" not in sys.modules:
+    from concurrent.futures import BrokenExecutor
+else:
+    # What it derives from. Inside, nobody meets a lost enclave, and importing the other would be
+    # a tenth of a launch.
+    BrokenExecutor = RuntimeError
 
 __all__ = [
     "CallError",

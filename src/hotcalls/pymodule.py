@@ -234,7 +234,7 @@ def _of_spec(name: str, spec: ModuleSpec) -> Module:
 
 
 def _read(file: Path) -> bytes:
-    from hotcalls.launch import read_regular
+    from hotcalls.launching import read_regular
 
     return read_regular(file)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import subprocess
 import sys
@@ -37,9 +38,15 @@ def run(command: Sequence[str], **options: object) -> subprocess.CompletedProces
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a TCP port that nobody uses now, nor will be given by the kernel.
+
+    Of those that it gives out, one may be another test's connection by the time a server wants it.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(min(10000, first - 1000), first)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @contextlib.contextmanager

@@ -110,9 +110,13 @@ def test_an_idle_program_takes_no_processor() -> None:
                 total += int(fields[11]) + int(fields[12])
             return total
 
-        before = ticks()
-        time.sleep(1)
-        assert ticks() - before <= 1
+        # To fall asleep, a responder needs the processor, which others may have.
+        for _ in range(10):
+            before = ticks()
+            time.sleep(1)
+            if ticks() - before <= 1:
+                return
+        raise AssertionError("it never was idle")
 
 
 def test_descriptors_of_the_caller_are_the_programs(tmp_path: Path) -> None:

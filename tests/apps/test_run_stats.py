@@ -42,9 +42,13 @@ def hotcalls(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("mode", ["hot", "switch", "switch-unpinned"])
 def test_calls_bytes_and_errors_are_counted(tmp_path: Path, mode: str) -> None:
     kept = tmp_path / "stats"
-    done = hotcalls("run", "--mode", mode, "--stats-file", str(kept), "--", *PYTHON)
-    assert done.returncode == 0, done.stderr
-    counted = stats.decode(kept.read_bytes())
+    # Where others use the processors, nobody may have taken a single call hot: until somebody has.
+    for _ in range(50 if mode == "hot" else 1):
+        done = hotcalls("run", "--mode", mode, "--stats-file", str(kept), "--", *PYTHON)
+        assert done.returncode == 0, done.stderr
+        counted = stats.decode(kept.read_bytes())
+        if counted.calls["read"].hot:
+            break
     assert counted.mode == mode
     assert counted.calls["mkdirat"].count == counted.calls["mkdirat"].errors == 7
     read = counted.calls["read"]

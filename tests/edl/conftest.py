@@ -11,11 +11,14 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hotcalls.edl import EdlError, Interface, parse_file, parse_text
 from hotcalls.edl.marshal import Codecs, codecs

@@ -176,7 +176,8 @@ def test_every_truncation_is_refused() -> None:
             parse_text(text[:end])
 
 
-BOUND_SECONDS = 60.0  # Some seconds on an idle machine.
+#: Of processor time, which others do not take part in; some seconds where nobody else is.
+BOUND_SECONDS = 60.0
 
 
 @pytest.mark.parametrize(
@@ -205,10 +206,10 @@ BOUND_SECONDS = 60.0  # Some seconds on an idle machine.
     ids=lambda text: f"{text[:12]}-{len(text)}",
 )
 def test_enormous_text_is_refused_in_bounded_time(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(EdlError):
         parse_text(text)
-    assert time.monotonic() - start < BOUND_SECONDS
+    assert time.process_time() - start < BOUND_SECONDS
 
 
 def test_deep_chain_of_structs_is_refused_without_recursion() -> None:
@@ -225,11 +226,11 @@ def test_struct_that_doubles_at_each_level_takes_no_exponential_time() -> None:
         f"struct s{i} {{ struct s{i - 1} a; struct s{i - 1} b; }};" for i in range(1, 31)
     )
     text = f"enclave {{ {structs} trusted {{ public void f(struct s30 p); }}; }};"
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(EdlError):
         emit(parse_text(text))
     emit_sgx(parse_text(text))
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_two_thousand_functions_compile_in_little_time() -> None:
@@ -237,10 +238,10 @@ def test_two_thousand_functions_compile_in_little_time() -> None:
         f"public int f{i}([in, size=n] const uint8_t *p, size_t n, [out, count=4] int *q);"
         for i in range(2000)
     )
-    start = time.monotonic()
+    start = time.process_time()
     interface = parse_text(f"enclave {{ trusted {{\n{functions}\n}}; }};")
     assert len(interface.ecalls) == 2000
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_file_that_is_too_large_is_refused_without_reading_it(tmp_path: Path) -> None:

@@ -220,10 +220,10 @@ def test_imports_that_double_at_each_level_take_linear_time(tmp_path: Path) -> N
         for i in range(40)
     }
     files["f40"] = "enclave { untrusted { void o(); }; };"
-    start = time.monotonic()
+    start = time.process_time()
     root = write(tmp_path, root=ROOT.format(imports='from "f0.edl" import *;'), **files)
     assert names(parse_file(root))[1] == ["o"]
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_endless_chain_of_imports_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ SCENARIOS = re.findall(r'\{"(\w+)", \w+\}', SCRIPT.read_text())
 #: A prime, so that every field gets each of its values at some step.
 STRIDE = os.environ.get("HOTCALLS_HOSTILE_STRIDE", "17")
 OVER = ["words", "cells", "boards", "controls", "windows", "all"]
-ROUNDS = os.environ.get("HOTCALLS_HOSTILE_ROUNDS", "10")
+ROUNDS = os.environ.get("HOTCALLS_HOSTILE_ROUNDS", "10" if native.LONG else "4")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -369,7 +369,21 @@ def test_launch_imports_nothing_large_that_the_module_does_not(write: Writer) ->
             return set(sys.modules)
         """
     with hotcalls.launch(write(module)) as enclave:
-        assert not enclave.imported() & {"_hashlib", "asyncio", "numpy", "typing_extensions"}
+        unwanted = {"_hashlib", "asyncio", "concurrent", "logging", "numpy", "typing_extensions"}
+        assert not enclave.imported() & unwanted
+
+
+def test_code_that_both_sides_run_knows_every_error(write: Writer) -> None:
+    module = """
+        def known() -> list[str]:
+            return [issubclass(hotcalls.EnclaveLost, RuntimeError), hotcalls.ForkedError.__name__]
+
+        @hotcalls.ecall
+        def inside() -> list[bool | str]:
+            return known()
+        """
+    with hotcalls.launch(write(module)) as enclave:
+        assert enclave.inside() == [True, "ForkedError"]
 
 
 def test_typing_extensions_are_there_for_a_module_that_imports_them(write: Writer) -> None:

@@ -24,7 +24,7 @@ import pytest
 
 import hotcalls
 from hotcalls.build import build
-from hotcalls.launch import loader_path
+from hotcalls.launching import loader_path
 
 HERE = Path(__file__).resolve().parent
 NOBODY = 65534
@@ -166,6 +166,27 @@ def target(host: Process) -> dict[str, int]:
         "hidden": host.do(call, "secret_address"),
         "plain": host.do(call, "plain_address"),
     }
+
+
+def files_that_the_user_can_change(pid: int) -> list[str]:
+    """The mappings of a process through which this user could change its memory; root's view."""
+    found = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) < 6 or not fields[5].startswith("/"):
+            continue
+        path = fields[5]
+        if path.startswith(("/memfd:hotcalls ", "/secretmem ")):
+            continue  # the channel, and memory that is no file
+        shared = "w" in fields[1] and "p" not in fields[1]
+        if shared or path.startswith("/memfd:") or _is_the_users(path):
+            found.append(line)
+    return found
+
+
+def _is_the_users(path: str) -> bool:
+    status = os.stat(path)
+    return status.st_uid != 0 or status.st_mode & 0o022 != 0
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 from hotcalls import _native
 from hotcalls.c_enclave import start_native
-from hotcalls.launch import loader_path
+from hotcalls.launching import loader_path
 from hotcalls.ocalls import OcallServer
 from hotcalls.python_enclave import PythonEnclave
 from hotcalls.wire import SharedArray, Signature

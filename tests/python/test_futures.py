@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import gc
 import os
 import signal
@@ -84,7 +85,7 @@ def test_calls_run_in_parallel_as_far_as_the_enclave_has_threads(
 class TestCancel:
     def test_call_that_waits_is_taken_back(self, launch_peer: Callable[..., Any]) -> None:
         enclave = launch_peer()
-        first = enclave.nap.submit(number(200))
+        first = enclave.nap.submit(number(800))
         second = enclave.note.submit()
         called: list[Any] = []
         second.add_done_callback(called.append)
@@ -121,7 +122,7 @@ class TestCancel:
 
     def test_cancelled_calls_free_their_place(self, launch_peer: Callable[..., Any]) -> None:
         enclave = launch_peer()
-        first = enclave.nap.submit(number(100))
+        first = enclave.nap.submit(number(500))
         waiting = [enclave.echo.submit(b"x" * 5000) for _ in range(300)]
         cancelled = [future.cancel() for future in reversed(waiting)]
         assert sum(cancelled) > 200
@@ -142,8 +143,8 @@ class TestEnd:
         time.sleep(0.05)
         os.kill(enclave.pid, signal.SIGKILL)
         start = time.monotonic()
-        assert not concurrent.futures.wait(futures, timeout=5).not_done
-        assert time.monotonic() - start < 2  # of 60 s; alone it takes some ms
+        assert not concurrent.futures.wait(futures, timeout=30).not_done
+        assert time.monotonic() - start < 20  # of 60 s; alone it takes some ms
         for future in futures:
             assert isinstance(future.exception(), hotcalls.EnclaveLost)
 
@@ -179,9 +180,16 @@ class TestEnd:
 def test_waiting_costs_no_processor_time(launch_peer: Callable[..., Any]) -> None:
     enclave = launch_peer()
     future = enclave.nap.submit(number(500))
-    before = time.process_time()
-    future.result()
-    assert time.process_time() - before < 0.1
+    waiting = threading.Thread(target=future.result)
+    waiting.start()
+    states: list[str] = []
+    while waiting.is_alive():
+        time.sleep(0.01)
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/self/task/{waiting.native_id}/stat").read_text()
+            states.append(text.rpartition(")")[2].split()[0])
+    # What spins is running, or would if it could; a sleeping thread wakes up now and then.
+    assert states.count("S") > len(states) / 2
 
 
 def test_four_threads_share_the_ports(launch_peer: Callable[..., Any]) -> None:

@@ -46,9 +46,9 @@ def test_lost_enclave_is_reported_on_every_waiting_call(launch_peer: Launch, end
         with pytest.raises(hotcalls.EnclaveLost):
             getattr(enclave, end).options(timeout=5)()
     assert isinstance(future.exception(5), hotcalls.EnclaveLost)
-    assert time.monotonic() - start < 2  # of 60 s; alone it takes some ms
+    assert time.monotonic() - start < 20  # of 60 s; alone it takes some ms
     thread.join(5)
-    assert errors[0][0] - start < 2
+    assert errors[0][0] - start < 20
     for use in (enclave.echo, enclave.echo.submit, lambda data: enclave.echo.map([data])):
         with pytest.raises(hotcalls.EnclaveLost):
             use(b"")

@@ -284,7 +284,7 @@ def test_server_of_a_stranger_is_refused_unless_named(open_folder: Path) -> None
 def open_folder(tmp_path: Path) -> Path:
     """A folder that other users can reach."""
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.name.startswith(("pytest", "test_")):
+        if folder.name.startswith(("pytest", "popen-", "test_")):
             folder.chmod(0o755)
     return tmp_path
 

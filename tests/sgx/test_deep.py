@@ -57,7 +57,7 @@ def test_as_shipped(deep: Path) -> None:
         native.run([build("sgx-deep-plain", deep, "-O2"), test])
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang-14"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_trusted_side_compiles_with_the_flags_of_the_sdks_samples(
     deep: Path, compiler: str, tmp_path: Path
 ) -> None:
@@ -225,7 +225,7 @@ def test_unchanged_text_passes(deep: Path, objects: list[Path], tmp_path: Path) 
     assert not fails((deep / "deep_t.c").read_text(), deep, objects, tmp_path)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize("mutant", native.some(MUTANTS))
 def test_removed_check_is_noticed(
     mutant: str, deep: Path, objects: list[Path], tmp_path: Path
 ) -> None:

@@ -8,10 +8,8 @@ way by exec: then its memory is not there beside the enclave's.
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +20,8 @@ from hotcalls.apps.program import Program
 from hotcalls.failure import HotcallsError
 
 if TYPE_CHECKING:
+    import subprocess
+
     from hotcalls.apps.policy import Policy
 
 MODES = ("hot", "switch", "switch-unpinned")
@@ -41,7 +41,7 @@ def host_path() -> Path:
     RunError
         When there is none: the package was installed without its compiled part.
     """
-    path = Path(str(importlib.resources.files("hotcalls") / "bin" / "hotcalls-run"))
+    path = Path(__file__).resolve().parent.parent / "bin" / "hotcalls-run"
     if not path.is_file():
         raise RunError(f"{path} is missing: install hotcalls with `make build` or from a wheel")
     return path
@@ -130,6 +130,9 @@ def replace(program: Program, options: Options) -> NoReturn:
 @contextlib.contextmanager
 def started(program: Program, options: Options) -> Iterator[subprocess.Popen[bytes]]:
     """Run the host process beside this one; signals that ask this one to end go to it."""
+    # Late, as much here: a program that takes Python's place must not wait for it.
+    import subprocess
+
     with command(program, options) as (line, inherited):
         # Popen undoes by itself what Python does to signals.
         process = subprocess.Popen(line, pass_fds=inherited)

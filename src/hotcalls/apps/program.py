@@ -8,14 +8,13 @@ on it: a program into which the shim is not loaded cannot do anything but start.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import struct
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from hotcalls.errors import HotcallsError
+from hotcalls.failure import HotcallsError
 
 EXIT_NOT_FOUND = 127
 EXIT_NOT_EXECUTABLE = 126
@@ -50,8 +49,17 @@ class Program(NamedTuple):
     argv: list[str]
 
 
+def _which(name: str) -> str | None:
+    # As shutil.which, which would bring the modules that compress archives with it.
+    for folder in os.get_exec_path():
+        path = os.path.join(folder or os.curdir, name)
+        if os.path.exists(path) and not os.path.isdir(path):
+            return path
+    return None
+
+
 def _find(name: str) -> str:
-    path = name if "/" in name else shutil.which(name, mode=os.F_OK)
+    path = name if "/" in name else _which(name)
     if path is None:
         raise ProgramError(name, "not found in PATH", EXIT_NOT_FOUND)
     if not os.path.exists(path):

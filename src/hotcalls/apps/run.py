@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,6 +73,9 @@ def _learning(target: Path, program: Program) -> Iterator[int]:
 
     Lines that are not about what was allowed go on to standard error.
     """
+    import shlex
+    import threading
+
     from hotcalls.apps import policy_learn
 
     reading, writing = os.pipe()
@@ -121,6 +121,8 @@ def _run(
                 # Its name holds our process id, which stays through exec: `hotcalls stats PID`.
                 options.stats_fd = stats_file.create()
             launcher.replace(program, options)
+        import tempfile
+
         with tempfile.TemporaryFile() as kept:
             options.stats_fd = kept.fileno()
             with launcher.started(program, options) as process:

@@ -18,7 +18,7 @@ import msgspec
 
 from hotcalls import _native, declare, pylaunch, pymodule
 from hotcalls.errors import ConnectError, InterfaceMismatch, error_for
-from hotcalls.launch import _count, _flag, _mapping, _microseconds
+from hotcalls.launching import _count, _flag, _mapping, _microseconds
 from hotcalls.pymodule import Module
 from hotcalls.python_enclave import PythonEnclave
 from hotcalls.serving import protocol

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from hotcalls import pymodule
-from hotcalls.launch import PYTHON_WINDOW, _identity, _say_what_root_means
+from hotcalls.launching import PYTHON_WINDOW, _identity, _say_what_root_means
 from hotcalls.serving.broker import Broker, stop_at_signals
 from hotcalls.serving.places import PLACES_MAX
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import subprocess
@@ -59,7 +60,7 @@ def resident_kib(pid: int) -> int:
 def _at_rest(application: Application, mode: Mode, idle_s: float) -> tuple[float, float]:
     """Return the MiB of a server and its host together, and the share of a core when idle."""
     config = application.scenarios(False)[0].config
-    with tempfile.TemporaryDirectory(prefix="hotcalls-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix=f"hotcalls-{os.getpid()}-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
         with application.start(mode, config, Place(folder, None, None)) as subject:

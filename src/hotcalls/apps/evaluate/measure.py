@@ -219,7 +219,7 @@ def _servers(
         subjects = []
         for mode in wanted:
             # Not in the user's TMPDIR: a socket's path may be 107 characters long.
-            folder = Path(tempfile.mkdtemp(prefix="hotcalls-", dir="/tmp"))
+            folder = Path(tempfile.mkdtemp(prefix=f"hotcalls-{os.getpid()}-", dir="/tmp"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             # Servers that give up root still have to reach their files.
             folder.chmod(0o755)
