@@ -143,6 +143,8 @@ static void answer(struct run_job *job, enum hc_status status, long result)
         bool outside = run_ms_size(job->call.row->scalar_count) > HC_INLINE_SIZE;
         hc_copy_out(outside ? job->frame.u_message : u_cell->payload, &word, sizeof word);
     }
+    /* Relaxed: a hint, for the leader. */
+    __atomic_store_n(&job->active, hc_tsc(), __ATOMIC_RELAXED);
     hc_untrusted_store_u32(&u_cell->status, (uint32_t)status);
     if (job->taking.bound) {
         hc_finish_bound(u_cell, job->taking.n);
@@ -248,6 +250,20 @@ static void block(struct run_job *job)
     answer(job, HC_OK, result);
 }
 
+/*
+ * Looks whether it is time yet, instead of the leader that has lost its core: as long as the leader
+ * would, since the caller's core has nothing better to do.
+ */
+static bool poll_for(struct run_job *job)
+{
+    while (!job->must_block && hc_tsc() - job->since < RUN_PARK_CYCLES) {
+        if (run_job_try(job))
+            return true;
+        hc_pause();
+    }
+    return false;
+}
+
 void run_job_continue(struct run_job *job)
 {
     int error = 0;
@@ -258,6 +274,8 @@ void run_job_continue(struct run_job *job)
     job->call.progress = progress;
     if (HC_UNLIKELY(status != HC_OK || error != 0))
         answer(job, status, -error);
-    else
+    else if (!poll_for(job)) {
+        __atomic_store_n(&job->state, (uint32_t)RUN_JOB_BLOCKED, __ATOMIC_RELAXED);
         block(job);
+    }
 }

@@ -375,7 +375,10 @@ HC_NOINLINE static int hc_wait_slow(struct hc_port *port, uint64_t n, struct hc_
      * nobody waits is a companion needed (or if they gave up: then a slice ends, below).
      */
     bool waited_for = port->is_nested && !port->running.detached;
-    if (HC_UNLIKELY(progress == HC_PROGRESS_POSTED && waited > bounds->take && !waited_for)) {
+    bool deserted = !wait->rung && !waited_for && end->os.deserted != NULL &&
+                    end->os.deserted(end->os.context, progress == HC_PROGRESS_TAKEN);
+    if (HC_UNLIKELY(progress == HC_PROGRESS_POSTED && (deserted || waited > bounds->take) &&
+                    !waited_for)) {
         if (word == hc_word(n, HC_WORD_POSTED)) {
             if (!hc_hand_over(u_cell, n))
                 return HC_WAIT_GOES_ON;
@@ -390,6 +393,13 @@ HC_NOINLINE static int hc_wait_slow(struct hc_port *port, uint64_t n, struct hc_
             hc_ring_companion(port, false);
             return HC_WAIT_GOES_ON;
         }
+    } else if (HC_UNLIKELY(deserted)) {
+        /* Taken, and left lying about: the companion is welcome to go on with it. */
+        wait->switched = wait->rung = true;
+        if (end->os.tell_core != NULL)
+            end->os.tell_core(end->os.context, port);
+        hc_ring_companion(port, false);
+        return HC_WAIT_GOES_ON;
     }
 
     if (!wait->slept && waited < bounds->spin) {

@@ -56,6 +56,9 @@ struct hc_os {
     /* The calling companion wants to spin: go to another core than its caller's, if there is one
      * (true). May be NULL. */
     bool (*leave_core)(void *context);
+    /* A caller waits for its call to be taken, or to be answered: has the responder lost its core?
+     * Then the companion takes over what it can. Asked while a caller spins. May be NULL. */
+    bool (*deserted)(void *context, bool taken);
 };
 
 /* All in cycles of the counter of arch.h unless the name says otherwise. */

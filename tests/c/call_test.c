@@ -110,6 +110,61 @@ TEST(test_caller_avoids_hot_calls_for_a_while_after_one_that_nobody_took)
     pair_stop();
 }
 
+/* Since when the responder is away. */
+static enum { NEVER, POSTED, TAKEN } g_deserted;
+
+static bool say_deserted(void *context, bool taken)
+{
+    (void)context;
+    return g_deserted == (taken ? TAKEN : POSTED);
+}
+
+TEST(test_call_for_a_responder_that_is_away_goes_to_the_companion_before_the_bound)
+{
+    struct hc_port *port = echo_start();
+    g_deserted = POSTED;
+    g_pair.end[HC_HOST].bounds.take = UINT64_MAX;
+    g_pair.end[HC_HOST].os.deserted = say_deserted;
+    g_pair.other = pair_rung;
+    CHECK_EQ(note(port, 5), HC_OK);
+    CHECK_EQ(port->counters.fallen_back, 1);
+    CHECK_EQ(g_ran_count, 1);
+    pair_stop();
+}
+
+/* The responder takes the call and is gone; once the bell is rung somebody ends it. */
+static void hold_until_rung(enum hc_side waiting)
+{
+    take_and_hold(waiting);
+    if (g_pair.wakes != 0)
+        finish_late();
+}
+
+TEST(test_call_that_was_taken_and_left_rings_the_companion_once)
+{
+    struct hc_port *port = echo_start();
+    g_deserted = TAKEN;
+    g_pair.end[HC_HOST].os.deserted = say_deserted;
+    g_pair.other = hold_until_rung;
+    CHECK_EQ(note(port, 5), HC_OK);
+    CHECK_EQ(port->counters.fallen_back, 0);
+    CHECK_EQ(*port->u_bell, 1);
+    pair_stop();
+}
+
+TEST(test_caller_that_is_not_deserted_waits_for_its_responder)
+{
+    struct hc_port *port = echo_start();
+    g_deserted = NEVER;
+    g_pair.end[HC_HOST].bounds.take = UINT64_MAX;
+    g_pair.end[HC_HOST].os.deserted = say_deserted;
+    g_pair.other = pair_responder;
+    CHECK_EQ(note(port, 5), HC_OK);
+    CHECK_EQ(port->counters.fallen_back, 0);
+    CHECK_EQ(*port->u_bell, 0);
+    pair_stop();
+}
+
 TEST(test_counter_that_was_set_back_does_not_avoid_hot_calls_for_ever)
 {
     struct hc_port *port = echo_start();
