@@ -33,10 +33,8 @@
  * Polling is paid for in advance: being woken buys the first so many microseconds, and each call
  * RUN_CALL_US more, but never beyond the second of these. Then: sleep.
  */
-#define FIRST_US 400u
-/* A yield that took longer than this let somebody else run. */
-#define AWAY_US 3u
-#define AHEAD_US 1000u
+#define FIRST_US 300u
+#define AHEAD_US 400u
 
 /*
  * So long after an answer, or while a companion runs a call, the leader keeps its core for the
@@ -298,15 +296,12 @@ void *run_leader_main(void *argument)
         beat(before, false);
         bool stays = look(before, &calls);
         uint64_t now = hc_tsc();
-        /* What calls took was not spent polling, nor what others did with the core meanwhile. */
+        /* What calls took was not spent polling. */
         if (calls != 0)
             until += now - before;
         if (!stays) {
-            before = now;
             endpoint_yield(NULL);
             now = hc_tsc();
-            if (now - before > AWAY_US * us)
-                until += now - before;
         }
         hc_pause();
         g_run_end->u_board->served += calls;

@@ -44,7 +44,7 @@ def paced(tmp_path: Path, *words: str) -> stats.Stats:
 def test_calls_that_come_rarely_are_not_polled_for(tmp_path: Path) -> None:
     counted = paced(tmp_path, "calls", "300", "2000")
     assert counted.calls["read"].count >= 300
-    # Starting makes a burst of its own, after which polling goes on for a millisecond.
+    # Starting makes a burst of its own, after which polling goes on for a moment.
     assert counted.calls["read"].hot <= 30
     others = sum(call.switch for call in counted.calls.values())
     assert counted.sleeps <= 2 + (others - counted.calls["read"].switch) // ROW_CALLS
