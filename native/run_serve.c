@@ -35,13 +35,15 @@
  */
 #define FIRST_US 300u
 #define AHEAD_US 400u
+/* A yield that took longer than this let somebody else run. */
+#define AWAY_US 3u
 
 /*
  * So long after an answer, or while a companion runs a call, the leader keeps its core for the
  * call that is going to follow. With every caller parked nothing can follow but an event from
  * outside, which on few processors is a client that wants the core: then it yields at once.
  */
-#define EXPECT_US 5u
+#define EXPECT_US 8u
 /* The same while a companion runs a call, which takes longer, and blocks sometimes. */
 #define EXPECT_SWITCHED_US 30u
 
@@ -296,12 +298,15 @@ void *run_leader_main(void *argument)
         beat(before, false);
         bool stays = look(before, &calls);
         uint64_t now = hc_tsc();
-        /* What calls took was not spent polling. */
+        /* What calls took was not spent polling, nor what others did with the core meanwhile. */
         if (calls != 0)
             until += now - before;
         if (!stays) {
+            before = now;
             endpoint_yield(NULL);
             now = hc_tsc();
+            if (now - before > AWAY_US * us)
+                until += now - before;
         }
         hc_pause();
         g_run_end->u_board->served += calls;

@@ -37,7 +37,7 @@ extern struct hc_end *g_run_end;
 extern struct run_shared *g_u_run_shared;
 
 /* As long as a caller spins for its answer (shim_call.c): until then nobody has to be woken. */
-#define RUN_PARK_CYCLES 100000u
+#define RUN_PARK_CYCLES 200000u
 
 /* Relaxed: statistics. */
 extern uint64_t g_run_parked; /* calls that did not end at the first try */

@@ -55,12 +55,13 @@ struct shim_thread {
     struct hc_port *port; /* NULL: none yet */
     uint32_t slot;
     int tid;
-    uint32_t inside;      /* depth: calls of the shim that must not be interrupted */
-    uint32_t calling;     /* the interrupt word of the call that is out; 0: none */
-    bool deferred;        /* a signal waits for the end of what is inside */
-    bool sigsys_blocked;  /* what the program believes */
-    bool restart;         /* the deferred signal's handler says SA_RESTART */
-    bool deserted;        /* the leader was away when it was last waited for */
+    uint32_t inside;     /* depth: calls of the shim that must not be interrupted */
+    uint32_t calling;    /* the interrupt word of the call that is out; 0: none */
+    bool deferred;       /* a signal waits for the end of what is inside */
+    bool sigsys_blocked; /* what the program believes */
+    bool restart;        /* the deferred signal's handler says SA_RESTART */
+    bool deserted;       /* the leader was away when it was last waited for */
+    uint64_t left_tsc;   /* when it had left a parked call alone for too long; 0: not of interest */
     uint64_t mask_before; /* while deferred: the mask to go back to */
     siginfo_t info;
     /* While SHIM_VECTOR stands for a buffer: the program's own iovecs, and what of them is done. */

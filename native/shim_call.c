@@ -57,8 +57,10 @@ static void tell_core(void *context, struct hc_port *port)
 }
 
 /*
- * The caller's bounds. 100,000 cycles of spinning were measured: 5,000 lose 60 % of a server's
- * throughput. The slice is long, as nobody has to look whether the host lives.
+ * The caller's bounds. How long to spin was measured: 5,000 cycles lose 60 % of a server's
+ * throughput; 100,000 are enough for memcached, but not for a flood of pings: a third of its waits
+ * ended in a sleep and a wake across cores. The slice is long, as nobody has to look whether the
+ * host lives.
  */
 
 /*
@@ -70,10 +72,19 @@ static void tell_core(void *context, struct hc_port *port)
 /* In a call it cannot look. For so long that is taken for the call's own time. */
 #define BUSY_US 10u
 /*
- * Whoever waits for an event has nothing better to do, and a client of one connection needs some
- * microseconds for its next request, after which the leader is back: cheaper than a companion.
+ * Whoever waits for an event has nothing better to do than to wait for the leader: a client of one
+ * connection lets it have the core again after its next request, and a companion would cost more.
+ * One of fifty keeps it for hundreds of microseconds. So how long to wait is learnt: longer when the
+ * leader was back at once after its companion had been rung, shorter when it stayed away. The most
+ * is less than the spinning, at the end of which the leader, if it is there, does the same.
  */
-#define LEFT_US 25u
+#define LEFT_LEAST_US 10u
+#define LEFT_FIRST_US 25u
+#define LEFT_MOST_US 60u
+#define BACK_SOON_US 25u
+#define AWAY_LONG_US 60u
+
+static uint64_t g_left; /* cycles; relaxed: a guess */
 
 /* How long ago the leader last looked, in cycles; what it is at is told by `busy`. */
 static int64_t leader_age(bool *busy)
@@ -99,17 +110,37 @@ static bool deserted(void *context, bool taken)
     bool busy;
     int64_t age = leader_age(&busy);
     (void)context;
-    if (busy || age < (int64_t)((taken ? LEFT_US : AWAY_US) * g_shim_end.bounds.cycles_per_us))
+    uint64_t away = AWAY_US * g_shim_end.bounds.cycles_per_us;
+    if (busy || age < (int64_t)(taken ? __atomic_load_n(&g_left, __ATOMIC_RELAXED) : away))
         return false;
-    shim_thread()->deserted = true;
+    struct shim_thread *thread = shim_thread();
+    thread->deserted = true;
+    thread->left_tsc = taken ? hc_tsc() : 0;
     return true;
+}
+
+/* A caller that found the leader away makes its next call: hot again? */
+static bool still_deserted(struct shim_thread *thread)
+{
+    uint64_t us = g_shim_end.bounds.cycles_per_us;
+    uint64_t left = __atomic_load_n(&g_left, __ATOMIC_RELAXED);
+    uint64_t since = thread->left_tsc != 0 ? hc_tsc() - thread->left_tsc : 0;
+    bool away = leader_away();
+    if (since != 0 && !away && since < BACK_SOON_US * us && left < LEFT_MOST_US * us)
+        __atomic_store_n(&g_left, left + left / 8u, __ATOMIC_RELAXED);
+    else if (since > AWAY_LONG_US * us && away && left > LEFT_LEAST_US * us)
+        __atomic_store_n(&g_left, left - left / 8u, __ATOMIC_RELAXED);
+    if (!away || since > AWAY_LONG_US * us)
+        thread->left_tsc = 0;
+    return away;
 }
 
 static void set_bounds(struct hc_bounds *bounds, uint64_t us, bool spinning)
 {
     bounds->take = 10u * us;
     bounds->avoid = 0; /* leader_away tells */
-    bounds->spin = 100000u;
+    g_left = LEFT_FIRST_US * us;
+    bounds->spin = 200000u;
     bounds->yield = 20u * us;
     bounds->yield_crowded = us;
     bounds->idle = bounds->steal = 0;
@@ -456,7 +487,7 @@ static long call_once(struct shim_thread *thread, enum row_id id, const uint64_t
         return error;
     size_t ms_size = run_ms_size(row->scalar_count);
     if (HC_UNLIKELY(thread->deserted)) {
-        thread->deserted = leader_away();
+        thread->deserted = still_deserted(thread);
         port->mode = thread->deserted ? HC_MODE_SWITCH : HC_MODE_DEFAULT;
     }
     if (HC_UNLIKELY(leader_sleeps()))
