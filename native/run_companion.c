@@ -50,6 +50,7 @@ static void serve(uint32_t slot)
         if (taken == HC_TOOK) {
             __atomic_store_n(&job->active, hc_tsc(), __ATOMIC_RELAXED);
             (void)run_job_start(job, slot, lane, false);
+            __atomic_store_n(&job->active, hc_tsc(), __ATOMIC_RELAXED);
             g_run_end->u_board->switched++;
         }
         hc_unclaim(lane);
@@ -71,6 +72,7 @@ static void *companion_main(void *argument)
         /* One that the leader parked and has left alone is ours too: its caller rang. */
         if (run_job_grab(job, RUN_JOB_HANDED) || run_job_grab(job, RUN_JOB_PARKED)) {
             run_job_continue(job);
+            __atomic_store_n(&job->active, hc_tsc(), __ATOMIC_RELAXED);
             run_job_leave(job, RUN_JOB_NONE);
             hc_unclaim(&g_run_end->slots[slot].in[HC_LANE_FORWARD]);
         }

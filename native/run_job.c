@@ -143,8 +143,6 @@ static void answer(struct run_job *job, enum hc_status status, long result)
         bool outside = run_ms_size(job->call.row->scalar_count) > HC_INLINE_SIZE;
         hc_copy_out(outside ? job->frame.u_message : u_cell->payload, &word, sizeof word);
     }
-    /* Relaxed: a hint, for the leader. */
-    __atomic_store_n(&job->active, hc_tsc(), __ATOMIC_RELAXED);
     hc_untrusted_store_u32(&u_cell->status, (uint32_t)status);
     if (job->taking.bound) {
         hc_finish_bound(u_cell, job->taking.n);

@@ -128,6 +128,7 @@ static void retry(uint32_t slot, uint64_t now)
     job->tried = now;
     bool late = now - job->since > RUN_PARK_CYCLES || job->must_block;
     if (run_job_try(job)) {
+        __atomic_store_n(&job->active, now, __ATOMIC_RELAXED);
         run_job_leave(job, RUN_JOB_NONE);
         /* Switch calls too: their companion, finding the claim held, relies on this look. */
         if (give_back(job->lane))
@@ -262,6 +263,7 @@ static bool look(uint64_t now, uint32_t *calls)
                 ++*calls;
             now = hc_tsc();
             beat(now, false);
+            __atomic_store_n(&g_run_jobs[slot].active, now, __ATOMIC_RELAXED);
         }
         stay = stay || expects(slot, now);
     }
@@ -282,6 +284,7 @@ void *run_leader_main(void *argument)
 {
     const uint64_t us = g_run_end->bounds.cycles_per_us;
     uint64_t others = 0;
+    uint64_t served = 0;
     uint64_t placed = 0;
     uint64_t until = 0;
     cpu_set_t everywhere;
@@ -309,13 +312,15 @@ void *run_leader_main(void *argument)
                 until += now - before;
         }
         hc_pause();
-        g_run_end->u_board->served += calls;
+        served += calls;
         if (now > until || spins % 64u == 0) {
             calls += others_since(&others);
             refresh();
             if (now - placed > PLACE_US * us) {
                 leave_callers(&everywhere);
                 placed = now;
+                /* Seldom: callers read `awake`, which is in the same line. */
+                g_run_end->u_board->served = served;
             }
         }
         if (calls != 0) {
@@ -324,6 +329,7 @@ void *run_leader_main(void *argument)
             until = until < now + AHEAD_US * us ? until : now + AHEAD_US * us;
         }
         if (now > until || hc_broken(g_run_end) != HC_OK) {
+            g_run_end->u_board->served = served;
             leader_sleep(&everywhere);
             (void)others_since(&others);
             until = hc_tsc() + FIRST_US * us;

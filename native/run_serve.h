@@ -21,7 +21,7 @@ enum run_job_state {
 /* The call of a slot. Belongs to whoever holds the claim of the slot's lane. */
 struct run_job {
     uint32_t state;  /* atomic: enum run_job_state */
-    uint64_t active; /* atomic, relaxed: TSC of the last answer, or when a companion took a call */
+    uint64_t active; /* atomic, relaxed: TSC, when its last call was begun or had ended */
     struct hc_lane_in *lane;
     struct hc_taking taking;
     struct hc_frame frame;

@@ -104,19 +104,22 @@ static bool leader_away(void)
     return age > (int64_t)((busy ? BUSY_US : AWAY_US) * g_shim_end.bounds.cycles_per_us);
 }
 
-/* For hc_wait_slow. What the leader is running it alone can end. */
-static bool deserted(void *context, bool taken)
+/* For hc_wait_slow. */
+static enum hc_presence presence(void *context, bool taken)
 {
     bool busy;
     int64_t age = leader_age(&busy);
     (void)context;
+    /* What the leader is running it alone can end. */
+    if (busy)
+        return HC_PRESENT;
     uint64_t away = AWAY_US * g_shim_end.bounds.cycles_per_us;
-    if (busy || age < (int64_t)(taken ? __atomic_load_n(&g_left, __ATOMIC_RELAXED) : away))
-        return false;
+    if (age < (int64_t)(taken ? __atomic_load_n(&g_left, __ATOMIC_RELAXED) : away))
+        return taken ? HC_AWAITS : HC_PRESENT;
     struct shim_thread *thread = shim_thread();
     thread->deserted = true;
     thread->left_tsc = taken ? hc_tsc() : 0;
-    return true;
+    return HC_DESERTED;
 }
 
 /* A caller that found the leader away makes its next call: hot again? */
@@ -189,7 +192,7 @@ bool shim_channel_init(uint8_t *u_base, uint64_t size)
     end->os.yield = yield;
     end->os.peer_lost = peer_lost;
     end->os.tell_core = tell_core;
-    end->os.deserted = deserted;
+    end->os.presence = presence;
     set_bounds(&end->bounds, us, hc_untrusted_u32(&g_u_shared->processors) > 1u);
     return true;
 }

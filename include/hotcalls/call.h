@@ -375,8 +375,11 @@ HC_NOINLINE static int hc_wait_slow(struct hc_port *port, uint64_t n, struct hc_
      * nobody waits is a companion needed (or if they gave up: then a slice ends, below).
      */
     bool waited_for = port->is_nested && !port->running.detached;
-    bool deserted = !wait->rung && !waited_for && end->os.deserted != NULL &&
-                    end->os.deserted(end->os.context, progress == HC_PROGRESS_TAKEN);
+    enum hc_presence presence = HC_PRESENT;
+    /* Not at first: most answers come soon, and asking costs the responder a line. */
+    if (waited > bounds->yield_crowded && !wait->rung && !waited_for && end->os.presence != NULL)
+        presence = end->os.presence(end->os.context, progress == HC_PROGRESS_TAKEN);
+    bool deserted = presence == HC_DESERTED;
     if (HC_UNLIKELY(progress == HC_PROGRESS_POSTED && (deserted || waited > bounds->take) &&
                     !waited_for)) {
         if (word == hc_word(n, HC_WORD_POSTED)) {
@@ -409,7 +412,7 @@ HC_NOINLINE static int hc_wait_slow(struct hc_port *port, uint64_t n, struct hc_
          * where waking it would cost ten times as much.
          */
         bool crowded = __atomic_load_n(&bounds->crowded, __ATOMIC_RELAXED);
-        uint64_t polite = crowded ? bounds->yield_crowded : bounds->yield;
+        uint64_t polite = crowded || presence == HC_AWAITS ? bounds->yield_crowded : bounds->yield;
         /*
          * Another yield only after another while of spinning: two sides that each yield as soon
          * as the other one did could keep each other waiting.
