@@ -14,7 +14,6 @@
 
 static struct companion {
     uint32_t started; /* atomic: 0 no, 1 being started, 2 yes */
-    uint32_t handed;  /* atomic: the job of this slot is ours, with the claim of its lane */
     pthread_t thread;
 } g_companions[HC_SLOTS_MAX];
 
@@ -49,7 +48,9 @@ static void serve(uint32_t slot)
         if (HC_UNLIKELY(taken == HC_BROKEN))
             run_broken("a cell holds a word that is not of its lane");
         if (taken == HC_TOOK) {
+            __atomic_store_n(&job->active, hc_tsc(), __ATOMIC_RELAXED);
             (void)run_job_start(job, slot, lane, false);
+            __atomic_store_n(&job->active, hc_tsc(), __ATOMIC_RELAXED);
             g_run_end->u_board->switched++;
         }
         hc_unclaim(lane);
@@ -59,7 +60,7 @@ static void serve(uint32_t slot)
 static void *companion_main(void *argument)
 {
     uint32_t slot = (uint32_t)(uintptr_t)argument;
-    struct companion *self = &g_companions[slot];
+    struct run_job *job = &g_run_jobs[slot];
     uint32_t *u_bell = &control_of(slot)->owner_bell;
     uint32_t bound_to = 0;
     (void)prctl(PR_SET_NAME, "hc-companion");
@@ -68,13 +69,15 @@ static void *companion_main(void *argument)
         /* SYNC: acquire pairs with hc_ring_companion, bell; the post is visible behind it. */
         uint32_t rung = __atomic_load_n(u_bell, __ATOMIC_ACQUIRE);
         follow(hc_untrusted_u32(&control_of(slot)->owner_cpu), &bound_to);
-        /* SYNC: acquire pairs with run_companion_hand, handed; publishes the job. */
-        if (__atomic_exchange_n(&self->handed, 0u, __ATOMIC_ACQUIRE) != 0) {
-            run_job_continue(&g_run_jobs[slot]);
+        /* One that the leader parked and has left alone is ours too: its caller rang. */
+        if (run_job_grab(job, RUN_JOB_HANDED) || run_job_grab(job, RUN_JOB_PARKED)) {
+            run_job_continue(job);
+            __atomic_store_n(&job->active, hc_tsc(), __ATOMIC_RELAXED);
+            run_job_leave(job, RUN_JOB_NONE);
             hc_unclaim(&g_run_end->slots[slot].in[HC_LANE_FORWARD]);
         }
         serve(slot);
-        if (__atomic_load_n(&self->handed, __ATOMIC_ACQUIRE) == 0)
+        if (__atomic_load_n(&job->state, __ATOMIC_RELAXED) != RUN_JOB_HANDED)
             endpoint_sleep(NULL, u_bell, rung, 0);
     }
     return NULL;
@@ -99,8 +102,7 @@ void run_companion_hand(uint32_t slot)
 {
     uint32_t *u_bell = &control_of(slot)->owner_bell;
     (void)__atomic_add_fetch(&g_run_handed, 1u, __ATOMIC_RELAXED);
-    /* SYNC: release pairs with companion_main, handed; publishes the job. */
-    __atomic_store_n(&g_companions[slot].handed, 1u, __ATOMIC_RELEASE);
+    run_job_leave(&g_run_jobs[slot], RUN_JOB_HANDED);
     while (!start(slot))
         (void)sched_yield(); /* no memory for a thread: until there is */
     /* Changed, so that a companion on its way to sleep does not; the caller only ever adds. */

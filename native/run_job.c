@@ -248,6 +248,20 @@ static void block(struct run_job *job)
     answer(job, HC_OK, result);
 }
 
+/*
+ * Looks whether it is time yet, instead of the leader that has lost its core: as long as the leader
+ * would, since the caller's core has nothing better to do.
+ */
+static bool poll_for(struct run_job *job)
+{
+    while (!job->must_block && hc_tsc() - job->since < RUN_PARK_CYCLES) {
+        if (run_job_try(job))
+            return true;
+        hc_pause();
+    }
+    return false;
+}
+
 void run_job_continue(struct run_job *job)
 {
     int error = 0;
@@ -258,6 +272,8 @@ void run_job_continue(struct run_job *job)
     job->call.progress = progress;
     if (HC_UNLIKELY(status != HC_OK || error != 0))
         answer(job, status, -error);
-    else
+    else if (!poll_for(job)) {
+        __atomic_store_n(&job->state, (uint32_t)RUN_JOB_BLOCKED, __ATOMIC_RELAXED);
         block(job);
+    }
 }

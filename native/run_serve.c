@@ -3,14 +3,15 @@
  * run_serve.c -- the leader: the one thread of this process that polls for calls and runs them.
  *
  * Host side. A call that would block is not waited for: it is parked, tried again between other
- * calls, and after PARK_CYCLES handed to the slot's companion (run_companion.c), which blocks in
+ * calls, and after RUN_PARK_CYCLES handed to the slot's companion (run_companion.c), which blocks in
  * it on the core where its caller sleeps. So polling never stops because of a call, and a server
  * whose clients answer soon never sleeps at all.
  *
- * Polling is worth its core while calls come quickly. The leader counts them, and sleeps when they
- * have become few (COLD_CALLS); then calls go by the companions, at the price of a switch call,
- * until callers ring the doorbell after a burst (hc_must_switch). Nothing is ever waited for
- * across cores at a low rate: waking another core costs as much as ten switch calls.
+ * Polling is worth its core while calls come quickly. Each buys the leader some more of it
+ * (RUN_CALL_US), and it sleeps when they have become few; then calls go by the companions, at the
+ * price of a switch call, until callers that have become quick ring the doorbell (shim_call.c).
+ * Nothing is ever waited for across cores at a low rate: waking another core costs as much as ten
+ * switch calls.
  *
  * A lane is worked on by whoever holds its claim: the leader while a call runs or is parked, else
  * the companion.
@@ -24,26 +25,27 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* As long as a caller spins for its answer (shim_call.c): until then nobody has to be woken. */
-#define PARK_CYCLES 100000u
 /* A parked call is tried again so often; each time costs a system call of 500 cycles. */
 #define RETRY_CYCLES 1500u
-/* Rates are looked at once in so many microseconds. */
-#define WINDOW_US 1000u
+/* Once in so many microseconds the leader looks whether it is in somebody's way. */
+#define PLACE_US 1000u
 /*
- * Fewer calls than this in each of COLD_WINDOWS: sleep. A hot call saves some 5 us of the
- * program's time and costs a core: at 12 calls in a millisecond it saves 6 % of one. 2,000
- * requests a second make about 8.
+ * Polling is paid for in advance: being woken buys the first so many microseconds, and each call
+ * RUN_CALL_US more, but never beyond the second of these. Then: sleep.
  */
-#define COLD_CALLS 12u
-#define COLD_WINDOWS 3u
+#define FIRST_US 300u
+#define AHEAD_US 400u
+/* A yield that took longer than this let somebody else run. */
+#define AWAY_US 3u
 
 /*
- * Idle for so long, the leader lets others have the core: on few processors it is a client that
- * wants it. Staying longer while the program computes, and telling callers that it is away, were
- * both measured on two busy cores: they cost a third to a half of memcached's throughput.
+ * So long after an answer, or while a companion runs a call, the leader keeps its core for the
+ * call that is going to follow. With every caller parked nothing can follow but an event from
+ * outside, which on few processors is a client that wants the core: then it yields at once.
  */
-#define YIELD_US 3u
+#define EXPECT_US 8u
+/* The same while a companion runs a call, which takes longer, and blocks sometimes. */
+#define EXPECT_SWITCHED_US 30u
 
 struct run_job g_run_jobs[HC_SLOTS_MAX];
 struct hc_end *g_run_end;
@@ -67,7 +69,8 @@ static void refresh(void)
     g_listed_count = 0;
     for (uint32_t i = 0; i < g_run_end->geometry.slot_count; i++)
         /* A thread that ended in the middle of a call leaves one parked. */
-        if (((g_listed_bits[i / 64u] >> (i % 64u)) & 1u) != 0 || g_run_jobs[i].parked)
+        if (((g_listed_bits[i / 64u] >> (i % 64u)) & 1u) != 0 ||
+            __atomic_load_n(&g_run_jobs[i].state, __ATOMIC_RELAXED) == RUN_JOB_PARKED)
             g_listed[g_listed_count++] = i;
 }
 
@@ -105,8 +108,8 @@ static bool serve(uint32_t slot, uint64_t now, bool companion)
                     run_companion_hand(slot);
                     return true;
                 }
-                job->parked = true;
                 job->since = job->tried = now;
+                run_job_leave(job, RUN_JOB_PARKED);
                 return true;
             }
         }
@@ -120,31 +123,29 @@ static bool serve(uint32_t slot, uint64_t now, bool companion)
 static void retry(uint32_t slot, uint64_t now)
 {
     struct run_job *job = &g_run_jobs[slot];
+    if (!run_job_grab(job, RUN_JOB_PARKED))
+        return;
     job->tried = now;
-    bool late = now - job->since > PARK_CYCLES || job->must_block;
+    bool late = now - job->since > RUN_PARK_CYCLES || job->must_block;
     if (run_job_try(job)) {
-        job->parked = false;
+        __atomic_store_n(&job->active, now, __ATOMIC_RELAXED);
+        run_job_leave(job, RUN_JOB_NONE);
         /* Switch calls too: their companion, finding the claim held, relies on this look. */
         if (give_back(job->lane))
             (void)serve(slot, now, true);
-        return;
+    } else if (late) {
+        run_companion_hand(slot);
+    } else {
+        run_job_leave(job, RUN_JOB_PARKED);
     }
-    if (!late)
-        return;
-    job->parked = false;
-    run_companion_hand(slot);
 }
 
 /* Everything that is parked goes where it can wait. */
 static void hand_all(void)
 {
-    for (uint32_t i = 0; i < g_listed_count; i++) {
-        struct run_job *job = &g_run_jobs[g_listed[i]];
-        if (job->parked) {
-            job->parked = false;
+    for (uint32_t i = 0; i < g_listed_count; i++)
+        if (run_job_grab(&g_run_jobs[g_listed[i]], RUN_JOB_PARKED))
             run_companion_hand(g_listed[i]);
-        }
-    }
 }
 
 static bool anything_posted(void)
@@ -202,6 +203,7 @@ static void leader_sleep(const cpu_set_t *everywhere)
     }
     refresh();
     leave_callers(everywhere);
+    hc_untrusted_store_u64(&g_u_run_shared->beat, hc_tsc() << 1);
     __atomic_store_n(&u_board->awake, 1u, __ATOMIC_SEQ_CST);
 }
 
@@ -225,15 +227,66 @@ static void short_slice(void)
     (void)syscall(SYS_sched_setattr, 0, &wanted, 0);
 }
 
+/*
+ * Tells callers that this thread has its core: they look when they have waited for some
+ * microseconds (shim_call.c). Relaxed: a hint, in a line of its own.
+ */
+static void beat(uint64_t now, bool busy)
+{
+    hc_untrusted_store_u64(&g_u_run_shared->beat, now << 1 | busy);
+}
+
+/* Is the caller of this slot likely to post a call soon? All relaxed: a guess. */
+static bool expects(uint32_t slot, uint64_t now)
+{
+    const struct run_job *job = &g_run_jobs[slot];
+    if (__atomic_load_n(&job->state, __ATOMIC_RELAXED) != RUN_JOB_NONE)
+        return false;
+    bool switched = __atomic_load_n(&lane_of(slot)->claim, __ATOMIC_RELAXED) != 0;
+    uint64_t soon = switched ? EXPECT_SWITCHED_US : EXPECT_US;
+    return now - __atomic_load_n(&job->active, __ATOMIC_RELAXED) <
+           soon * g_run_end->bounds.cycles_per_us;
+}
+
+/* One look at every lane. True: it is worth staying for the next one. */
+static bool look(uint64_t now, uint32_t *calls)
+{
+    bool stay = false;
+    for (uint32_t i = 0; i < g_listed_count; i++) {
+        uint32_t slot = g_listed[i];
+        if (__atomic_load_n(&g_run_jobs[slot].state, __ATOMIC_RELAXED) == RUN_JOB_PARKED) {
+            if (now - g_run_jobs[slot].tried > RETRY_CYCLES)
+                retry(slot, now);
+        } else if (hc_peek(lane_of(slot), false)) {
+            beat(now, true);
+            if (serve(slot, now, false))
+                ++*calls;
+            now = hc_tsc();
+            beat(now, false);
+            __atomic_store_n(&g_run_jobs[slot].active, now, __ATOMIC_RELAXED);
+        }
+        stay = stay || expects(slot, now);
+    }
+    return stay;
+}
+
+/* The calls that companions made since the last time: because the leader had lost its core. */
+static uint32_t others_since(uint64_t *before)
+{
+    /* The program can write there, and so keep the leader awake, as it can by calling. */
+    uint64_t now = hc_untrusted_u64(&g_run_end->u_board->switched);
+    uint64_t made = now - *before;
+    *before = now;
+    return made < AHEAD_US / RUN_CALL_US ? (uint32_t)made : AHEAD_US / RUN_CALL_US;
+}
+
 void *run_leader_main(void *argument)
 {
     const uint64_t us = g_run_end->bounds.cycles_per_us;
-    uint64_t window_start = hc_tsc();
-    uint64_t others_before = 0;
-    uint64_t idle_since = 0;
-    uint32_t calls = 0;
-    uint32_t cold = 0;
-    uint32_t spins = 0;
+    uint64_t others = 0;
+    uint64_t served = 0;
+    uint64_t placed = 0;
+    uint64_t until = 0;
     cpu_set_t everywhere;
     (void)argument;
     (void)prctl(PR_SET_NAME, "hc-leader");
@@ -242,46 +295,44 @@ void *run_leader_main(void *argument)
     CPU_ZERO(&everywhere);
     (void)sched_getaffinity(0, sizeof everywhere, &everywhere);
     short_slice();
-    leader_sleep(&everywhere);
-    for (;;) {
-        bool busy = false;
+    for (uint32_t spins = 0;; spins++) {
+        uint64_t before = hc_tsc();
+        uint32_t calls = 0;
+        beat(before, false);
+        bool stays = look(before, &calls);
         uint64_t now = hc_tsc();
-        for (uint32_t i = 0; i < g_listed_count; i++) {
-            uint32_t slot = g_listed[i];
-            if (g_run_jobs[slot].parked) {
-                if (now - g_run_jobs[slot].tried > RETRY_CYCLES)
-                    retry(slot, now);
-            } else if (serve(slot, now, false)) {
-                busy = true;
-                calls++;
+        /* What calls took was not spent polling, nor what others did with the core meanwhile. */
+        if (calls != 0)
+            until += now - before;
+        if (!stays) {
+            before = now;
+            endpoint_yield(NULL);
+            now = hc_tsc();
+            if (now - before > AWAY_US * us)
+                until += now - before;
+        }
+        hc_pause();
+        served += calls;
+        if (now > until || spins % 64u == 0) {
+            calls += others_since(&others);
+            refresh();
+            if (now - placed > PLACE_US * us) {
+                leave_callers(&everywhere);
+                placed = now;
+                /* Seldom: callers read `awake`, which is in the same line. */
+                g_run_end->u_board->served = served;
             }
         }
-        if (busy) {
-            idle_since = 0;
-        } else {
-            if (idle_since == 0)
-                idle_since = now;
-            else if (now - idle_since > YIELD_US * us)
-                endpoint_yield(NULL);
-            hc_pause();
+        if (calls != 0) {
+            until = until < now ? now : until;
+            until += (uint64_t)calls * RUN_CALL_US * us;
+            until = until < now + AHEAD_US * us ? until : now + AHEAD_US * us;
         }
-        if (++spins % 64u != 0)
-            continue;
-        refresh();
-        if (now - window_start > (uint64_t)WINDOW_US * us) {
-            /* Those that companions made because the leader had lost its core count as well. */
-            uint64_t others = hc_untrusted_u64(&g_run_end->u_board->switched);
-            cold = calls + (others - others_before) < COLD_CALLS ? cold + 1u : 0;
-            g_run_end->u_board->served += calls;
-            others_before = others;
-            leave_callers(&everywhere);
-            calls = 0;
-            window_start = now;
-        }
-        if (cold >= COLD_WINDOWS || hc_broken(g_run_end) != HC_OK) {
+        if (now > until || hc_broken(g_run_end) != HC_OK) {
+            g_run_end->u_board->served = served;
             leader_sleep(&everywhere);
-            window_start = hc_tsc();
-            cold = calls = 0;
+            (void)others_since(&others);
+            until = hc_tsc() + FIRST_US * us;
         }
     }
 }

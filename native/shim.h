@@ -55,11 +55,13 @@ struct shim_thread {
     struct hc_port *port; /* NULL: none yet */
     uint32_t slot;
     int tid;
-    uint32_t inside;      /* depth: calls of the shim that must not be interrupted */
-    uint32_t calling;     /* the interrupt word of the call that is out; 0: none */
-    bool deferred;        /* a signal waits for the end of what is inside */
-    bool sigsys_blocked;  /* what the program believes */
-    bool restart;         /* the deferred signal's handler says SA_RESTART */
+    uint32_t inside;     /* depth: calls of the shim that must not be interrupted */
+    uint32_t calling;    /* the interrupt word of the call that is out; 0: none */
+    bool deferred;       /* a signal waits for the end of what is inside */
+    bool sigsys_blocked; /* what the program believes */
+    bool restart;        /* the deferred signal's handler says SA_RESTART */
+    bool deserted;       /* the leader was away when it was last waited for */
+    uint64_t left_tsc;   /* when it had left a parked call alone for too long; 0: not of interest */
     uint64_t mask_before; /* while deferred: the mask to go back to */
     siginfo_t info;
     /* While SHIM_VECTOR stands for a buffer: the program's own iovecs, and what of them is done. */
@@ -104,6 +106,9 @@ long shim_row(enum row_id row, const uint64_t *a, bool restart);
 #define SHIM_ROW(row, restart, ...) shim_row(row, (const uint64_t[]){__VA_ARGS__}, restart)
 #define SHIM_ARG(value) ((uint64_t)(value))
 #define SHIM_PTR(value) ((uint64_t)(uintptr_t)(value))
+
+/* So many descriptors are ready: at least as many calls will follow. */
+void shim_expect(long ready);
 
 /* memcpy where a bad address of the program is an answer and not the end. False: EFAULT. */
 bool shim_copy(void *to, const void *from, size_t size);

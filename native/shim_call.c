@@ -57,26 +57,97 @@ static void tell_core(void *context, struct hc_port *port)
 }
 
 /*
- * The caller's bounds. 100,000 cycles of spinning were measured: 5,000 lose 60 % of a server's
- * throughput. The slice is long, as nobody has to look whether the host lives.
+ * The caller's bounds. How long to spin was measured: 5,000 cycles lose 60 % of a server's
+ * throughput; 100,000 are enough for memcached, but not for a flood of pings: a third of its waits
+ * ended in a sleep and a wake across cores. The slice is long, as nobody has to look whether the
+ * host lives.
  */
-#define AVOID_US 50u
+
+/*
+ * A leader that polls looks at the lanes every microsecond. One that has not for so long has lost
+ * its core, on few processors to the program's own clients, and may not get it back for
+ * milliseconds. Those that it keeps waiting are helped by their companions meanwhile.
+ */
+#define AWAY_US 3u
+/* In a call it cannot look. For so long that is taken for the call's own time. */
+#define BUSY_US 10u
+/*
+ * Whoever waits for an event has nothing better to do than to wait for the leader: a client of one
+ * connection lets it have the core again after its next request, and a companion would cost more.
+ * One of fifty keeps it for hundreds of microseconds. So how long to wait is learnt: longer when the
+ * leader was back at once after its companion had been rung, shorter when it stayed away. The most
+ * is less than the spinning, at the end of which the leader, if it is there, does the same.
+ */
+#define LEFT_LEAST_US 10u
+#define LEFT_FIRST_US 25u
+#define LEFT_MOST_US 60u
+#define BACK_SOON_US 25u
+#define AWAY_LONG_US 60u
+
+static uint64_t g_left; /* cycles; relaxed: a guess */
+
+/* How long ago the leader last looked, in cycles; what it is at is told by `busy`. */
+static int64_t leader_age(bool *busy)
+{
+    uint64_t beat = hc_untrusted_u64(&g_u_shared->beat);
+    *busy = (beat & 1u) != 0;
+    return (int64_t)(hc_tsc() - (beat >> 1));
+}
+
+static bool leader_away(void)
+{
+    bool busy;
+    int64_t age = leader_age(&busy);
+    /* Asleep is another matter: hc_must_switch. */
+    if (__atomic_load_n(&g_shim_end.u_peer_board->awake, __ATOMIC_RELAXED) == 0)
+        return false;
+    return age > (int64_t)((busy ? BUSY_US : AWAY_US) * g_shim_end.bounds.cycles_per_us);
+}
+
+/* For hc_wait_slow. */
+static enum hc_presence presence(void *context, bool taken)
+{
+    bool busy;
+    int64_t age = leader_age(&busy);
+    (void)context;
+    /* What the leader is running it alone can end. */
+    if (busy)
+        return HC_PRESENT;
+    uint64_t away = AWAY_US * g_shim_end.bounds.cycles_per_us;
+    if (age < (int64_t)(taken ? __atomic_load_n(&g_left, __ATOMIC_RELAXED) : away))
+        return taken ? HC_AWAITS : HC_PRESENT;
+    struct shim_thread *thread = shim_thread();
+    thread->deserted = true;
+    thread->left_tsc = taken ? hc_tsc() : 0;
+    return HC_DESERTED;
+}
+
+/* A caller that found the leader away makes its next call: hot again? */
+static bool still_deserted(struct shim_thread *thread)
+{
+    uint64_t us = g_shim_end.bounds.cycles_per_us;
+    uint64_t left = __atomic_load_n(&g_left, __ATOMIC_RELAXED);
+    uint64_t since = thread->left_tsc != 0 ? hc_tsc() - thread->left_tsc : 0;
+    bool away = leader_away();
+    if (since != 0 && !away && since < BACK_SOON_US * us && left < LEFT_MOST_US * us)
+        __atomic_store_n(&g_left, left + left / 8u, __ATOMIC_RELAXED);
+    else if (since > AWAY_LONG_US * us && away && left > LEFT_LEAST_US * us)
+        __atomic_store_n(&g_left, left - left / 8u, __ATOMIC_RELAXED);
+    if (!away || since > AWAY_LONG_US * us)
+        thread->left_tsc = 0;
+    return away;
+}
 
 static void set_bounds(struct hc_bounds *bounds, uint64_t us, bool spinning)
 {
     bounds->take = 10u * us;
-    bounds->avoid = AVOID_US * us;
-    bounds->spin = 100000u;
+    bounds->avoid = 0; /* leader_away tells */
+    g_left = LEFT_FIRST_US * us;
+    bounds->spin = 200000u;
     bounds->yield = 20u * us;
     bounds->yield_crowded = us;
     bounds->idle = bounds->steal = 0;
-    /*
-     * Calls that find the leader asleep and follow each other within 100 us, 24 in a row, wake it:
-     * some six requests of a server without a pause. At 2,000 requests a second that happens
-     * once in some thousand.
-     */
-    bounds->burst_gap = 100u * us;
-    bounds->burst = 24;
+    bounds->burst = UINT32_MAX; /* note_sleeping wakes it */
     bounds->head_start = 1;
     bounds->nap = (uint32_t)us;
     bounds->cycles_per_us = us;
@@ -121,6 +192,7 @@ bool shim_channel_init(uint8_t *u_base, uint64_t size)
     end->os.yield = yield;
     end->os.peer_lost = peer_lost;
     end->os.tell_core = tell_core;
+    end->os.presence = presence;
     set_bounds(&end->bounds, us, hc_untrusted_u32(&g_u_shared->processors) > 1u);
     return true;
 }
@@ -359,24 +431,49 @@ static long checked(enum row_id id, const struct row *row, const uint64_t *a, in
 }
 
 /*
- * A leader that has lost its core to others costs each caller the bound for taking before the
- * switch call. So the time without hot calls that follows doubles while that goes on. Relaxed,
- * and shared by all threads: a hint.
+ * The leader sleeps. It is woken when so many calls have come in a row, which is some five requests
+ * of a server without a pause. What they took is counted against them, at RUN_CALL_US for each, so
+ * that calls at a rate that would not keep the leader awake do not wake it either.
  */
-#define AVOID_MAX_US 5000u
+#define ROW_CALLS 16u
+/* With so many descriptors ready, at least twice as many calls are going to follow. */
+#define READY_MANY 8
 
-static void note_way(struct hc_port *port, uint64_t fallen_before)
+/* Relaxed, and shared by all threads: a guess. */
+static struct {
+    uint64_t since; /* TSC: when the last call was counted */
+    uint64_t owed;  /* cycles that the calls so far are worth, less what has passed */
+} g_row;
+
+static bool leader_sleeps(void)
 {
-    uint64_t *avoid = &g_shim_end.bounds.avoid;
-    uint64_t us = g_shim_end.bounds.cycles_per_us;
-    uint64_t now = __atomic_load_n(avoid, __ATOMIC_RELAXED);
-    if (HC_UNLIKELY(port->counters.fallen_back != fallen_before)) {
-        if (now < AVOID_MAX_US * us)
-            __atomic_store_n(avoid, now * 2u, __ATOMIC_RELAXED);
-    } else if (HC_UNLIKELY(now > AVOID_US * us) && port->avoid_until == 0) {
-        /* Back by and by: a call that was taken is worth 1 %. */
-        __atomic_store_n(avoid, now - now / 128u, __ATOMIC_RELAXED);
-    }
+    return g_shim_end.bounds.spinning && g_modes[0] == HC_MODE_HOT &&
+           __atomic_load_n(&g_shim_end.u_peer_board->awake, __ATOMIC_RELAXED) == 0;
+}
+
+static void wake_leader(struct hc_port *port)
+{
+    __atomic_store_n(&g_row.owed, 0u, __ATOMIC_RELAXED);
+    hc_ring_responder(port);
+}
+
+static void note_sleeping(struct hc_port *port)
+{
+    const uint64_t worth = (uint64_t)RUN_CALL_US * g_shim_end.bounds.cycles_per_us;
+    uint64_t now = hc_tsc();
+    uint64_t passed = now - __atomic_exchange_n(&g_row.since, now, __ATOMIC_RELAXED);
+    uint64_t owed = __atomic_load_n(&g_row.owed, __ATOMIC_RELAXED);
+    owed = (owed > passed ? owed - passed : 0u) + worth;
+    __atomic_store_n(&g_row.owed, owed, __ATOMIC_RELAXED);
+    if (owed >= ROW_CALLS * worth)
+        wake_leader(port);
+}
+
+void shim_expect(long ready)
+{
+    struct hc_port *port = shim_thread()->port;
+    if (HC_UNLIKELY(ready >= READY_MANY) && port != NULL && leader_sleeps())
+        wake_leader(port);
 }
 
 static long call_once(struct shim_thread *thread, enum row_id id, const uint64_t *a)
@@ -392,6 +489,12 @@ static long call_once(struct shim_thread *thread, enum row_id id, const uint64_t
     if (HC_UNLIKELY(error != 0))
         return error;
     size_t ms_size = run_ms_size(row->scalar_count);
+    if (HC_UNLIKELY(thread->deserted)) {
+        thread->deserted = still_deserted(thread);
+        port->mode = thread->deserted ? HC_MODE_SWITCH : HC_MODE_DEFAULT;
+    }
+    if (HC_UNLIKELY(leader_sleeps()))
+        note_sleeping(port);
     if (HC_UNLIKELY(hc_call_begin(port, &call, (uint32_t)id, ms_size, layout.total) != HC_OK))
         shim_die("hotcalls: the channel to the host process is broken\n");
     if (HC_UNLIKELY(!copy_arguments(&call, row, a, &layout))) {
@@ -408,7 +511,8 @@ static long call_once(struct shim_thread *thread, enum row_id id, const uint64_t
     uint64_t fallen_before = port->counters.fallen_back;
     enum hc_status status = hc_call_run(&call, &ms, ms_size);
     __atomic_store_n(&thread->calling, 0u, __ATOMIC_RELAXED);
-    note_way(port, fallen_before);
+    if (HC_UNLIKELY(port->counters.fallen_back != fallen_before))
+        thread->deserted = true;
     if (HC_UNLIKELY(status != HC_OK)) {
         if (status == HC_ERR_MESSAGE)
             return -EINVAL;

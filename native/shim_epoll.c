@@ -243,6 +243,7 @@ long shim_epoll_wait(int epfd, void *events, int most, int timeout, const uint64
                      : translate(epfd, events, result);
         /* Nothing of it was the program's: as if it had not been told. */
     } while (result == 0 && timeout < 0);
+    shim_expect(result);
     shim_mask_back(&masked);
     return result;
 }

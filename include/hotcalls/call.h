@@ -375,7 +375,13 @@ HC_NOINLINE static int hc_wait_slow(struct hc_port *port, uint64_t n, struct hc_
      * nobody waits is a companion needed (or if they gave up: then a slice ends, below).
      */
     bool waited_for = port->is_nested && !port->running.detached;
-    if (HC_UNLIKELY(progress == HC_PROGRESS_POSTED && waited > bounds->take && !waited_for)) {
+    enum hc_presence presence = HC_PRESENT;
+    /* Not at first: most answers come soon, and asking costs the responder a line. */
+    if (waited > bounds->yield_crowded && !wait->rung && !waited_for && end->os.presence != NULL)
+        presence = end->os.presence(end->os.context, progress == HC_PROGRESS_TAKEN);
+    bool deserted = presence == HC_DESERTED;
+    if (HC_UNLIKELY(progress == HC_PROGRESS_POSTED && (deserted || waited > bounds->take) &&
+                    !waited_for)) {
         if (word == hc_word(n, HC_WORD_POSTED)) {
             if (!hc_hand_over(u_cell, n))
                 return HC_WAIT_GOES_ON;
@@ -390,6 +396,13 @@ HC_NOINLINE static int hc_wait_slow(struct hc_port *port, uint64_t n, struct hc_
             hc_ring_companion(port, false);
             return HC_WAIT_GOES_ON;
         }
+    } else if (HC_UNLIKELY(deserted)) {
+        /* Taken, and left lying about: the companion is welcome to go on with it. */
+        wait->switched = wait->rung = true;
+        if (end->os.tell_core != NULL)
+            end->os.tell_core(end->os.context, port);
+        hc_ring_companion(port, false);
+        return HC_WAIT_GOES_ON;
     }
 
     if (!wait->slept && waited < bounds->spin) {
@@ -399,7 +412,7 @@ HC_NOINLINE static int hc_wait_slow(struct hc_port *port, uint64_t n, struct hc_
          * where waking it would cost ten times as much.
          */
         bool crowded = __atomic_load_n(&bounds->crowded, __ATOMIC_RELAXED);
-        uint64_t polite = crowded ? bounds->yield_crowded : bounds->yield;
+        uint64_t polite = crowded || presence == HC_AWAITS ? bounds->yield_crowded : bounds->yield;
         /*
          * Another yield only after another while of spinning: two sides that each yield as soon
          * as the other one did could keep each other waiting.

@@ -38,6 +38,13 @@ enum hc_mode {
     HC_MODE_EDL, /* for a whole enclave: hot where the EDL says transition_using_threads */
 };
 
+/* What a responder is doing for a caller that waits. */
+enum hc_presence {
+    HC_PRESENT,
+    HC_AWAITS,   /* waits for an event, too: others may have the core meanwhile */
+    HC_DESERTED, /* has lost its core: the companion takes over what it can */
+};
+
 /* What the operating system does for a side. Every function may be called by any thread. */
 struct hc_os {
     void *context;
@@ -56,6 +63,9 @@ struct hc_os {
     /* The calling companion wants to spin: go to another core than its caller's, if there is one
      * (true). May be NULL. */
     bool (*leave_core)(void *context);
+    /* A caller waits for its call to be taken, or to be answered: where is the responder? Asked
+     * while the caller spins. May be NULL. */
+    enum hc_presence (*presence)(void *context, bool taken);
 };
 
 /* All in cycles of the counter of arch.h unless the name says otherwise. */

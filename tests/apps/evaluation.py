@@ -65,7 +65,7 @@ def result(*names: str) -> Result:
         created="2026-01-02T03:04:05Z",
         build=machine.build("", ""),
         machine=machine.machine([0, 1], 2.6e9, 0.1),
-        plan=model.Plan("full", 2, 1.0, 7, 12.0, 0.02, [0, 1]),
+        plan=model.Plan("full", 2, 1.0, 7, 12.0, 0.02, [0, 1], 1),
         servers=[
             Server("memcached", "memcached 1.6", "a client", "memcached.toml"),
             Server("openvpn", "", "iperf3", None, "needs root"),

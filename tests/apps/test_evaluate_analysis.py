@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotcalls.apps.evaluate import analysis, marks, measure, model
+from hotcalls.apps.evaluate import analysis, marks, measure, model, modes
 from hotcalls.apps.evaluate.errors import EvaluateError
 from hotcalls.apps.evaluate.model import HOT, Run
 from hotcalls.apps.stats import Call
@@ -169,3 +169,33 @@ def test_a_file_that_is_no_result_is_refused(tmp_path: Path, text: str, said: st
     with pytest.raises(EvaluateError, match=r"r\.json") as caught:
         model.read(path)
     assert said in str(caught.value)
+
+
+def test_a_turn_with_steal_counts_only_where_there_is_no_other() -> None:
+    runs = [
+        msgspec.structs.replace(run, disturbed=run.round == 1 and run.mode == HOT)
+        for run in known.runs("x")
+    ]
+    found = analysis.compare(known.scenario("x"), runs)
+    assert found is not None
+    assert found.speedup == model.Statistic(2.5, 2.5, 2.5, 1)
+    assert found.ceiling == model.Statistic(4.0, 4.0, 4.0, 2)
+    every = [msgspec.structs.replace(run, disturbed=True) for run in runs]
+    again = analysis.compare(known.scenario("x"), every)
+    assert again is not None
+    assert again.speedup == model.Statistic(2.45, 2.4, 2.5, 2)
+
+
+def test_modes_that_no_mark_compares_are_measured_in_the_first_turn_alone() -> None:
+    budget = measure.Budget(quick=True, rounds=1, turns=3, seconds=0.5, seed=1)
+    taken = {mode.name: sum(budget.takes(mode, turn) for turn in range(3)) for mode in modes.MODES}
+    assert taken == {"native": 3, "switch": 3, "switch_unpinned": 1, "hot": 3}
+
+
+def test_one_connection_is_also_compared_where_each_mode_is_fastest() -> None:
+    name = "memcached, 1 connection, client on the other core"
+    alone = {mark.name: mark for mark in known.result("memcached-c1").marks}
+    assert "fastest" not in alone[name].measured
+    both = known.result("memcached-c1", "memcached-c1-together")
+    measured = next(mark for mark in both.marks if mark.name == name).measured
+    assert measured == "2.45× (native: 4.00×); each where it is fastest: 2.44× (native: 4.00×)"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotcalls.apps.evaluate import clients, memcached, modes
+from hotcalls.apps.evaluate import clients, footprint, memcached, modes
 from hotcalls.apps.evaluate.errors import EvaluateError, WrongReplyError
 
 AB = """
@@ -145,3 +145,10 @@ def test_the_filter_for_bubblewrap_is_whole_instructions_with_jumps_inside() -> 
             # Where a number matches, the last instruction refuses.
             if place > 2:
                 assert place + 1 + true == len(program) - 1
+
+
+def test_the_time_of_a_call_is_the_one_that_dd_tells() -> None:
+    words = "4+0 records in\n4+0 records out\n4 bytes copied, 5.6e-05 s, 71.4 kB/s\n"
+    assert footprint.dd_seconds(words) == pytest.approx(56e-6)
+    with pytest.raises(EvaluateError, match="dd did not say how long it took: 'oh'"):
+        footprint.dd_seconds("oh\n")

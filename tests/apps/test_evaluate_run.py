@@ -17,7 +17,7 @@ from hotcalls.apps.evaluate import lighttpd, measure, memcached, openvpn, proces
 
 def evaluate(*words: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "hotcalls.cli", "evaluate", "--quick", "--json", "--no-peers",
-            "--seconds", "0.3", *words]  # fmt: skip
+            "--seconds", "0.3", "--turns", "1", *words]  # fmt: skip
     return subprocess.run(line, capture_output=True, text=True, timeout=110, check=False)
 
 

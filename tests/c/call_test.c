@@ -110,6 +110,90 @@ TEST(test_caller_avoids_hot_calls_for_a_while_after_one_that_nobody_took)
     pair_stop();
 }
 
+/* Since when the responder is away. */
+static enum { NEVER, POSTED, TAKEN } g_deserted;
+
+static enum hc_presence say_deserted(void *context, bool taken)
+{
+    (void)context;
+    return g_deserted == (taken ? TAKEN : POSTED) ? HC_DESERTED : HC_PRESENT;
+}
+
+TEST(test_call_for_a_responder_that_is_away_goes_to_the_companion_before_the_bound)
+{
+    struct hc_port *port = echo_start();
+    g_deserted = POSTED;
+    g_pair.end[HC_HOST].bounds.take = UINT64_MAX;
+    g_pair.end[HC_HOST].os.presence = say_deserted;
+    g_pair.other = pair_rung;
+    CHECK_EQ(note(port, 5), HC_OK);
+    CHECK_EQ(port->counters.fallen_back, 1);
+    CHECK_EQ(g_ran_count, 1);
+    pair_stop();
+}
+
+/* The responder takes the call and is gone; once the bell is rung somebody ends it. */
+static void hold_until_rung(enum hc_side waiting)
+{
+    take_and_hold(waiting);
+    if (g_pair.wakes != 0)
+        finish_late();
+}
+
+TEST(test_call_that_was_taken_and_left_rings_the_companion_once)
+{
+    struct hc_port *port = echo_start();
+    g_deserted = TAKEN;
+    g_pair.end[HC_HOST].os.presence = say_deserted;
+    g_pair.other = hold_until_rung;
+    CHECK_EQ(note(port, 5), HC_OK);
+    CHECK_EQ(port->counters.fallen_back, 0);
+    CHECK_EQ(*port->u_bell, 1);
+    pair_stop();
+}
+
+/* The responder takes the call, and waits for an event like its caller. */
+static enum hc_presence take_and_await(void *context, bool taken)
+{
+    const struct hc_end *end = context;
+    if (taken)
+        return HC_AWAITS;
+    take_and_hold(end->side);
+    return HC_PRESENT;
+}
+
+static void event_comes(enum hc_side waiting)
+{
+    (void)waiting;
+    finish_late();
+}
+
+TEST(test_caller_whose_responder_awaits_an_event_lets_others_have_the_core)
+{
+    struct hc_port *port = echo_start();
+    struct hc_bounds *bounds = &g_pair.end[HC_HOST].bounds;
+    bounds->take = bounds->yield = UINT64_MAX;
+    g_pair.end[HC_HOST].os.presence = take_and_await;
+    g_pair.other = event_comes;
+    CHECK_EQ(note(port, 5), HC_OK);
+    CHECK_EQ(g_pair.yields, 1);
+    CHECK_EQ(g_pair.sleeps, 0);
+    pair_stop();
+}
+
+TEST(test_caller_that_is_not_deserted_waits_for_its_responder)
+{
+    struct hc_port *port = echo_start();
+    g_deserted = NEVER;
+    g_pair.end[HC_HOST].bounds.take = UINT64_MAX;
+    g_pair.end[HC_HOST].os.presence = say_deserted;
+    g_pair.other = pair_responder;
+    CHECK_EQ(note(port, 5), HC_OK);
+    CHECK_EQ(port->counters.fallen_back, 0);
+    CHECK_EQ(*port->u_bell, 0);
+    pair_stop();
+}
+
 TEST(test_counter_that_was_set_back_does_not_avoid_hot_calls_for_ever)
 {
     struct hc_port *port = echo_start();

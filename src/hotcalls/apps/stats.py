@@ -18,7 +18,7 @@ from hotcalls.apps.stats_file import path_of
 
 #: native/run_stats.h: struct run_stats_header, struct run_stats_row.
 _MAGIC = 0x3153544154534348
-_HEADER = struct.Struct("<QIIQQQQQQqq48x")
+_HEADER = struct.Struct("<QIIQQQQQQqqQQQ24x")
 _ROW = struct.Struct("<24s6Q8x124I")
 _MODES = ("hot", "switch", "switch-unpinned")
 #: More rows than there are system calls are none of ours.
@@ -78,6 +78,11 @@ class Stats(msgspec.Struct, frozen=True):
     wall_s: float = 0
     tsc_hz: float = 0
     host_pid: int = 0
+    #: When the run is over: calls that could not be answered at once, those of them that a thread
+    #: had to block in, and how often the polling thread went to sleep.
+    parked: int = 0
+    handed: int = 0
+    sleeps: int = 0
 
 
 def decode(data: bytes, now_ns: int | None = None) -> Stats:
@@ -97,7 +102,7 @@ def decode(data: bytes, now_ns: int | None = None) -> Stats:
     """
     if len(data) < _HEADER.size:
         raise StatsError("the host process counted nothing: it ended before the program began")
-    magic, count, size, mode, per_us, started, ended, host, program, host_pid, _ = (
+    magic, count, size, mode, per_us, started, ended, host, program, host_pid, _, *waits = (
         _HEADER.unpack_from(data)
     )
     if magic != _MAGIC:
@@ -127,6 +132,9 @@ def decode(data: bytes, now_ns: int | None = None) -> Stats:
         wall_s=max(0, ended - started) / 1e9,
         tsc_hz=per_us * 1e6,
         host_pid=host_pid,
+        parked=waits[0],
+        handed=waits[1],
+        sleeps=waits[2],
     )
 
 

@@ -51,15 +51,20 @@ def _by_mode(runs: Sequence[Run], value: Callable[[Run], float | None]) -> dict[
 
 
 def _pairs(runs: Sequence[Run], *modes: str) -> list[tuple[Run, ...]]:
-    """Return the runs of `modes` round by round, where all of them were measured."""
-    rounds: dict[int, dict[str, Run]] = {}
+    """Return the runs of `modes` turn by turn, where all of them were measured.
+
+    A turn during which the hypervisor took the CPUs away counts only where there is no other.
+    """
+    turns: dict[int, dict[str, Run]] = {}
     for run in runs:
-        rounds.setdefault(run.round, {})[run.mode] = run
-    return [
+        turns.setdefault(run.round, {})[run.mode] = run
+    paired = [
         tuple(found[mode] for mode in modes)
-        for _, found in sorted(rounds.items())
+        for _, found in sorted(turns.items())
         if all(mode in found for mode in modes)
     ]
+    quiet = [pair for pair in paired if not any(run.disturbed for run in pair)]
+    return quiet or paired
 
 
 def _ratio(runs: Sequence[Run], above: str, below: str) -> Statistic | None:

@@ -105,6 +105,7 @@ def _show(found: model.Result, as_json: bool) -> None:
 @click.option("--modes", "mode_names", multiple=True, metavar="NAME,…", help="Only these modes.")
 @click.option("--peers/--no-peers", default=True, help="Other sandboxes too, where they run.")
 @click.option("--rounds", type=click.IntRange(1, 100), help="Fresh servers, one set after another.")
+@click.option("--turns", type=click.IntRange(1, 100), help="At each load, in each round.")
 @click.option("--seconds", type=click.FloatRange(0.2, 60), help="For each measurement.")
 @click.option("--seed", type=click.IntRange(0), help="Repeat the order of an earlier run.")
 @click.option("--no-policy", is_flag=True, help="Let the enclave do what the user may do.")
@@ -118,6 +119,7 @@ def evaluate_command(
     mode_names: tuple[str, ...],
     peers: bool,
     rounds: int | None,
+    turns: int | None,
     seconds: float | None,
     seed: int | None,
     no_policy: bool,
@@ -148,7 +150,8 @@ def evaluate_command(
         budget = Budget(
             quick=quick,
             rounds=rounds or (1 if quick else 5),
-            seconds=seconds or (1.0 if quick else 2.0),
+            turns=turns or (3 if quick else 2),
+            seconds=seconds or (0.5 if quick else 1.0),
             seed=secrets.randbits(32) if seed is None else seed,
         )
         found = _evaluate(servers, _modes(mode_names, peers), budget, no_policy)

@@ -89,10 +89,14 @@ def _light_cpu(found: Compared) -> float | None:
     return found.rate_per_cpu[SWITCH].median / found.rate_per_cpu[HOT].median
 
 
+#: Where the client of one connection can be; which is best differs from mode to mode.
+_PLACEMENTS = ("memcached-c1", "memcached-c1-together", "memcached-c1-free")
+_BESIDE = "memcached, 1 connection, client on the other core"
+
 _WANTED = (
     _faster("memcached, 50 connections", "memcached-c50", 1.4),
     _faster("memcached, client off the processor", "memcached-burst", 2.2),
-    _faster("memcached, 1 connection, client on the other core", "memcached-c1", 3.5),
+    _faster(_BESIDE, "memcached-c1", 3.5),
     _Wanted(
         "memcached, 1 connection, against native",
         "memcached-c1",
@@ -202,6 +206,22 @@ def _judge_stalls(result: Result) -> Mark:
     return Mark(name, target, text, "met" if longest <= _STALL_US else "missed")
 
 
+def _best_placements(result: Result) -> str:
+    """Compare the modes where each of them is fastest; "" where only one place was measured."""
+    seen = [found for name in _PLACEMENTS if (found := result.comparison(name)) is not None]
+    best = {
+        mode: max(found.rate[mode].median for found in seen if mode in found.rate)
+        for mode in (HOT, SWITCH, NATIVE)
+        if any(mode in found.rate for found in seen)
+    }
+    if len(seen) < 2 or len(best) < 3:
+        return ""
+    return (
+        f"; each where it is fastest: {best[HOT] / best[SWITCH]:.2f}× "
+        f"(native: {best[NATIVE] / best[SWITCH]:.2f}×)"
+    )
+
+
 def judge(result: Result) -> list[Mark]:
     """Return every mark with its verdict."""
     marks = [*_judge_own(result), _judge_stalls(result)]
@@ -209,6 +229,8 @@ def judge(result: Result) -> list[Mark]:
         found = result.comparison(wanted.scenario)
         held = None if found is None else wanted.holds(found)
         text = "" if found is None else wanted.measured(found)
+        if wanted.name == _BESIDE and text:
+            text += _best_placements(result)
         if found is not None and found.disturbed:
             text += f"; {found.disturbed} runs with steal"
         marks.append(

@@ -2,8 +2,8 @@
 """Runs every scenario in every mode, interleaved. Host side.
 
 In each round every mode has its own fresh server, all of them up at the same time, and each
-scenario is asked of one after the other in an order drawn anew: what is compared was measured
-within seconds. An idle server costs next to nothing in each of the modes.
+scenario is asked of one after the other, several times, in an order drawn anew each time: what is
+compared was measured within seconds. An idle server costs next to nothing in each of the modes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hotcalls.apps import stats
 from hotcalls.apps.evaluate import footprint, modes
 from hotcalls.apps.evaluate.clients import Seen
 from hotcalls.apps.evaluate.errors import EvaluateError, WrongReplyError
-from hotcalls.apps.evaluate.model import Footprint, Run, Scenario, Verified
+from hotcalls.apps.evaluate.model import HOT, NATIVE, SWITCH, Footprint, Run, Scenario, Verified
 from hotcalls.apps.evaluate.modes import Mode
 from hotcalls.apps.evaluate.processes import Ticks, pinned
 from hotcalls.apps.evaluate.servers import Application, Place, Subject
@@ -31,6 +31,7 @@ from hotcalls.apps.evaluate.servers import Application, Place, Subject
 #: A run during which the hypervisor gave away more than this share of the CPUs is repeated.
 STEAL_LIMIT = 0.02
 _ATTEMPTS = 3
+_COMPARED = (NATIVE, SWITCH, HOT)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Budget:
         Only the scenarios that matter most.
     rounds
         Fresh servers, one set after the other.
+    turns
+        How often the modes that marks compare take turns at each load in a round. Many short ones
+        say more than a long one: what disturbs a machine lasts for seconds, and all of a turn are
+        measured within two.
     seconds
         For each measurement.
     seed
@@ -51,8 +56,13 @@ class Budget:
 
     quick: bool
     rounds: int
+    turns: int
     seconds: float
     seed: int
+
+    def takes(self, mode: Mode, turn: int) -> bool:
+        """Whether a mode is measured in a turn: those that no mark compares, in the first alone."""
+        return turn == 0 or mode.name in _COMPARED
 
 
 @dataclass
@@ -117,7 +127,12 @@ def _once(
     cpus: Cpus,
 ) -> Run:
     where, client_cpu = placed(scenario, cpus)
-    with pinned(subject.started.program(), where):
+    # The far end of a tunnel stands for the client, and is where it is.
+    others = None if client_cpu is None else {client_cpu}
+    with (
+        pinned(subject.started.program(), where),
+        pinned(list(subject.started.others.values()), others),
+    ):
         calls = calls_of(subject.stats)
         cpu = subject.started.cpu_s()
         ticks = Ticks()
@@ -195,7 +210,8 @@ def _configs(scenarios: Sequence[Scenario]) -> list[dict[str, str]]:
 def steps(applications: Sequence[Application], budget: Budget, wanted: Sequence[Mode]) -> int:
     """Return how many measurements there are at most: the length of a progress bar."""
     scenarios = sum(len(each.scenarios(not budget.quick)) for each in applications)
-    return len(wanted) * (scenarios * budget.rounds + len(applications) + 1)
+    turns = sum(budget.takes(mode, turn) for mode in wanted for turn in range(budget.turns))
+    return scenarios * budget.rounds * turns + len(wanted) * (len(applications) + 1)
 
 
 def own_policy(shipped: Path, folder: Path, writes: bool) -> Path:
@@ -239,7 +255,11 @@ def _peer_measures(mode: Mode, application: Application, scenario: Scenario) -> 
     """Whether a peer is measured here: memcached's plain loads are enough to place it."""
     if not mode.peer:
         return True
-    return application.name == "memcached" and scenario.loop == "closed"
+    return (
+        application.name == "memcached"
+        and scenario.loop == "closed"
+        and scenario.placement != "together"
+    )
 
 
 def measure(
@@ -329,13 +349,20 @@ def _round(
     measured: Measured,
     advance: Callable[[str], None],
 ) -> None:
-    for scenario in scenarios:
+    turns = [(turn, scenario) for turn in range(budget.turns) for scenario in scenarios]
+    for turn, scenario in turns:
         for subject in order.sample(list(subjects), len(subjects)):
             if not _peer_measures(subject.mode, application, scenario):
                 continue
+            if not budget.takes(subject.mode, turn):
+                continue
 
-            def once(asked: Subject = subject, what: Scenario = scenario) -> Run:
-                return _once(application, asked, what, number, budget.seconds, cpus)
+            def once(
+                asked: Subject = subject,
+                what: Scenario = scenario,
+                at: int = number * budget.turns + turn,
+            ) -> Run:
+                return _once(application, asked, what, at, budget.seconds, cpus)
 
             measured.runs.append(attempt(once))
             advance(f"{scenario.title}, {subject.mode.title}")

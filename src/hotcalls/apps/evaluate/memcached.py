@@ -67,10 +67,18 @@ _QUICK = (
         f"{_BURST_CONNECTIONS} connections, client off the processor",
         _BURST_CONNECTIONS,
     ),
+    _scenario(
+        "c1-together", "1 connection, client on its core", connections=1, placement="together"
+    ),
+    _scenario(
+        "r2000",
+        "2,000 requests/s, client on the other core",
+        connections=10,
+        rate=2000,
+        placement="apart",
+    ),
 )
 _FULL = (
-    _scenario("c1-together", "1 connection, client on its core", connections=1,
-              placement="together"),
     _scenario("c1-free", "1 connection, nobody pinned", connections=1),
     _scenario("c10", "10 connections", connections=10),
     _scenario("c200", "200 connections", connections=200),
@@ -82,7 +90,6 @@ _FULL = (
               config={"socket": "unix"}),
     _scenario("c1-unix", "1 connection, unix socket", connections=1, placement="apart",
               config={"socket": "unix"}),
-    _scenario("r2000", "2,000 requests/s", connections=10, rate=2000),
     _scenario("r8000", "8,000 requests/s", connections=50, rate=8000),
     _scenario("r20000", "20,000 requests/s", connections=50, rate=20000),
 )  # fmt: skip

@@ -44,6 +44,7 @@ class Run(msgspec.Struct, frozen=True):
 
     scenario: str
     mode: str
+    #: Runs of the same number were measured beside each other: one for each turn of each round.
     round: int
     #: Requests (or bytes, or pings) that were answered, and how long that took.
     count: float
@@ -180,6 +181,8 @@ class Plan(msgspec.Struct, frozen=True):
     steal_limit: float
     #: CPUs of the server and of its client where they are pinned.
     cpus: list[int]
+    #: Measurements at each load in a round, of the modes that marks compare.
+    turns: int = 1
 
 
 class Server(msgspec.Struct, frozen=True):

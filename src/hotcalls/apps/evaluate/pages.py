@@ -246,7 +246,8 @@ def _facts(result: Result) -> list[tuple[str, str]]:
         ("built", f"hotcalls {result.build.version}, commit {result.build.commit or 'unknown'}"
          + (" with uncommitted changes" if result.build.dirty else "")),
         ("measured", f"{result.created}: {plan.rounds} rounds of fresh servers, every mode up at "
-         f"the same time, {plan.seconds:g} s a measurement, order drawn anew (seed {plan.seed}); "
+         f"the same time, {plan.turns} turns a round, {plan.seconds:g} s a measurement, "
+         f"order drawn anew (seed {plan.seed}); "
          f"{plan.duration_s:.0f} s in all"),
         ("placement", f"apart: the program on CPU {plan.cpus[0]}, its client on CPU "
          f"{plan.cpus[1]}, responders where the kernel puts them; together: both on CPU "

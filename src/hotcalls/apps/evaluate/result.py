@@ -66,6 +66,7 @@ def assemble(
         plan=model.Plan(
             mode="quick" if budget.quick else "full",
             rounds=budget.rounds,
+            turns=budget.turns,
             seconds=budget.seconds,
             seed=budget.seed,
             duration_s=duration_s,

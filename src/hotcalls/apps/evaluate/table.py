@@ -126,8 +126,8 @@ def renderables(result: Result) -> list[RenderableType]:
         Text(
             f"{machine.processor.model}, {machine.kernel}, {len(machine.processor.allowed)} CPUs"
             + (", a virtual machine" if machine.processor.hypervisor else "")
-            + f"; {result.plan.mode}, {result.plan.rounds} rounds, seed {result.plan.seed}, "
-            f"{result.plan.duration_s:.0f} s"
+            + f"; {result.plan.mode}, {result.plan.rounds} rounds of {result.plan.turns} turns, "
+            f"seed {result.plan.seed}, {result.plan.duration_s:.0f} s"
         )
     ]
     for server in result.servers:
