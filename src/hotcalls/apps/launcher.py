@@ -8,6 +8,7 @@ way by exec: then its memory is not there beside the enclave's.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.resources
 import os
 import signal
@@ -23,6 +24,7 @@ from hotcalls.failure import HotcallsError
 
 if TYPE_CHECKING:
     from hotcalls.apps.policy import Policy
+    from hotcalls.apps.policy_hook import Hook
 
 MODES = ("hot", "switch", "switch-unpinned")
 #: The exit code for what is not the program's own doing, as env(1) and timeout(1) have it.
@@ -57,6 +59,8 @@ class Options:
         One of `MODES`.
     policy
         A checked policy; None for what the user may do.
+    hook
+        Who is asked about some calls, too: by this process, which stays for it.
     log_fd, trace_fd, stats_fd
         Descriptors for lines on what was refused, for the trace, and for statistics.
     learn
@@ -67,6 +71,7 @@ class Options:
 
     mode: str = "hot"
     policy: Policy | None = None
+    hook: Hook | None = None
     log_fd: int | None = None
     trace_fd: int | None = None
     stats_fd: int | None = None
@@ -90,8 +95,18 @@ def command(program: Program, options: Options) -> Iterator[tuple[list[str], lis
     line = [str(host_path()), "--mode", options.mode]
     inherited = []
     with contextlib.ExitStack() as stack:
-        if options.policy is not None:
-            descriptor = memory_file("hotcalls-policy", options.policy.compiled())
+        policy = options.policy
+        if options.hook is not None:
+            from hotcalls.apps import policy as policies
+            from hotcalls.apps import policy_hook
+
+            policy = dataclasses.replace(policy or policies.Policy(), asked=options.hook.names())
+            end = stack.enter_context(policy_hook.serving(options.hook, options.log_fd))
+            line += ["--hook-fd", str(end.fileno())]
+            line += ["--hook-ms", str(max(1, round(options.hook.timeout_s * 1000)))]
+            inherited.append(end.fileno())
+        if policy is not None:
+            descriptor = memory_file("hotcalls-policy", policy.compiled())
             stack.callback(os.close, descriptor)
             line += ["--policy-fd", str(descriptor)]
             inherited.append(descriptor)
@@ -134,21 +149,21 @@ def started(program: Program, options: Options) -> Iterator[subprocess.Popen[byt
         # Popen undoes by itself what Python does to signals.
         process = subprocess.Popen(line, pass_fds=inherited)
 
-    def forward(number: int, frame: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
+        def forward(number: int, frame: object) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
 
-    # The terminal's own signals reach it without us; these would end us alone.
-    old = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
-    old[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        # The terminal's own signals reach it without us; these would end us alone.
+        old = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
+        old[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            for number, handler in old.items():
+                signal.signal(number, handler)
 
 
 def leave_like(status: int) -> NoReturn:
