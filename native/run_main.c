@@ -299,6 +299,7 @@ int main(int argc, char **argv)
     g_run_program = run_spawn(&options, channel_fd);
     if (g_run_program < 0)
         run_fail(errno == ENOENT ? 127 : 126, "%s: %s", options.program, strerror(errno));
+    run_stats_started();
     (void)close(channel_fd);
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import click
@@ -59,15 +58,6 @@ def test_statistics_that_nobody_wrote_are_an_error() -> None:
     for data in (b"", b"\0\0", b"{", b'{"calls": 3}'):
         with pytest.raises(StatsError):
             stats.decode(data)
-
-
-def test_a_process_that_is_no_host_has_no_statistics() -> None:
-    with subprocess.Popen(["sleep", "60"]) as other:
-        with pytest.raises(StatsError, match="is no `hotcalls run` of yours"):
-            stats.read_running(other.pid)
-        other.kill()
-    with pytest.raises(StatsError, match="there is no process"):
-        stats.read_running(2**22 - 1)
 
 
 @pytest.mark.usefixtures("small_table")

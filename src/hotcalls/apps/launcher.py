@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hotcalls.apps.program import Program
 from hotcalls.failure import HotcallsError
+from hotcalls.monitor import registry
 
 if TYPE_CHECKING:
     from hotcalls.apps.policy import Policy
@@ -63,6 +64,8 @@ class Options:
         Who is asked about some calls, too: by this process, which stays for it.
     log_fd, trace_fd, stats_fd
         Descriptors for lines on what was refused, for the trace, and for statistics.
+    counters
+        The file of `stats_fd` where `hotcalls top` can find it; see `counting`.
     learn
         Whether what is allowed is logged, too.
     trace
@@ -75,6 +78,7 @@ class Options:
     log_fd: int | None = None
     trace_fd: int | None = None
     stats_fd: int | None = None
+    counters: registry.Counters | None = None
     learn: bool = False
     trace: Sequence[str] = field(default_factory=tuple)
 
@@ -125,6 +129,33 @@ def command(program: Program, options: Options) -> Iterator[tuple[list[str], lis
         yield [*line, "--", program.path, *program.argv], inherited
 
 
+@contextlib.contextmanager
+def counting(options: Options) -> Iterator[int]:
+    """Give the host process a file to count in, which ``hotcalls top`` finds if that is possible.
+
+    Gives a descriptor of it; `options` name it until the block is left.
+    """
+    counters = registry.create_counters()
+    if counters is not None:
+        options.counters, options.stats_fd = counters, counters.descriptor
+    else:
+        options.stats_fd = os.memfd_create("hotcalls-counters", os.MFD_CLOEXEC)
+    try:
+        yield options.stats_fd
+    finally:
+        os.close(options.stats_fd)
+        if counters is not None:
+            registry.forget(counters.path)
+        options.counters = options.stats_fd = None
+
+
+def _list(program: Program, host: int, options: Options) -> tuple[Path, ...]:
+    """Be found by ``hotcalls top``."""
+    if options.counters is None:
+        return ()
+    return registry.register_run(os.path.basename(program.argv[0]), host, options.counters)
+
+
 def _as_our_parent_had_them() -> None:
     """Undo what Python does to signals: the program has to find them as this process did."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
@@ -133,6 +164,16 @@ def _as_our_parent_had_them() -> None:
 
 def replace(program: Program, options: Options) -> NoReturn:
     """Become the host process; does not return."""
+    with contextlib.ExitStack() as stack:
+        if options.stats_fd is None:
+            stack.enter_context(counting(options))
+        # Before that, as its name is that of this process, which stays.
+        for path in _list(program, os.getpid(), options):
+            stack.callback(registry.forget, path)
+        _replace(program, options)
+
+
+def _replace(program: Program, options: Options) -> NoReturn:
     with command(program, options) as (line, inherited):
         for descriptor in inherited:
             os.set_inheritable(descriptor, True)
@@ -145,9 +186,14 @@ def replace(program: Program, options: Options) -> NoReturn:
 @contextlib.contextmanager
 def started(program: Program, options: Options) -> Iterator[subprocess.Popen[bytes]]:
     """Run the host process beside this one; signals that ask this one to end go to it."""
-    with command(program, options) as (line, inherited):
+    with contextlib.ExitStack() as stack:
+        if options.stats_fd is None:
+            stack.enter_context(counting(options))
+        line, inherited = stack.enter_context(command(program, options))
         # Popen undoes by itself what Python does to signals.
         process = subprocess.Popen(line, pass_fds=inherited)
+        for path in _list(program, process.pid, options):
+            stack.callback(registry.forget, path)
 
         def forward(number: int, frame: object) -> None:
             with contextlib.suppress(ProcessLookupError):

@@ -7,7 +7,6 @@ import contextlib
 import os
 import shlex
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hotcalls.apps import launcher, stats_file
+from hotcalls.apps import launcher
 from hotcalls.apps.launcher import Options
 from hotcalls.apps.program import Program, ProgramError, resolve
 from hotcalls.failure import HotcallsError
@@ -130,19 +129,16 @@ def _run(
             options.log_fd = os.dup(2)
             stack.callback(os.close, options.log_fd)
         if learn is None and not stats and options.hook is None:
-            if options.stats_fd is None:
-                # Its name holds our process id, which stays through exec: `hotcalls stats PID`.
-                options.stats_fd = stats_file.create()
             launcher.replace(program, options)
-        with tempfile.TemporaryFile() as kept:
-            options.stats_fd = kept.fileno()
-            with launcher.started(program, options) as process:
-                status = process.wait()
-            kept.seek(0)
-            counted = kept.read()
+        kept = options.stats_fd
+        if kept is None:
+            kept = stack.enter_context(launcher.counting(options))
+        with launcher.started(program, options) as process:
+            status = process.wait()
         if stats:
             from hotcalls.apps import stats as statistics
 
+            counted = os.pread(kept, os.fstat(kept).st_size, 0)
             click.echo(statistics.table(statistics.decode(counted)), err=True)
     launcher.leave_like(status)
 
