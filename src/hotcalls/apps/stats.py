@@ -142,7 +142,8 @@ def _nanoseconds(value: float) -> str:
     return f"{value / 1e9:.3g} s"
 
 
-def _bytes(value: int) -> str:
+def in_bytes(value: int) -> str:
+    """A size as people read it."""
     for limit, scale, unit in ((1 << 20, 1 << 10, "KiB"), (1 << 30, 1 << 20, "MiB")):
         if value < 1 << 10:
             return f"{value} B"
@@ -191,5 +192,5 @@ def _row(name: str, call: Call, stats: Stats) -> tuple[str, ...]:
         f"{call.errors:,}" if call.errors else "",
         _nanoseconds(call.cycles(0.5) * ns),
         _nanoseconds(call.cycles(0.99) * ns),
-        _bytes(call.bytes),
+        in_bytes(call.bytes),
     )
