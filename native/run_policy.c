@@ -416,6 +416,13 @@ int run_policy_hook_refused(uint32_t row, int refuse, const char *detail)
     return decided(refuse, "hook ", row, escaped);
 }
 
+void run_policy_say_raced(uint32_t row)
+{
+    char line[64];
+    (void)snprintf(line, sizeof line, "raced total %s\n", run_row(row)->name);
+    say(line);
+}
+
 void run_policy_say_total(const char *kind, uint64_t bytes)
 {
     char line[64];

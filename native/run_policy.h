@@ -40,6 +40,7 @@
  *     refused path read|write NAME errno=N /PATH
  *     refused address KIND NAME errno=N inet 1.2.3.4 80 | inet6 ::1 80 | other FAMILY
  *     refused total KIND NAME errno=N BYTES [/PREFIX]
+ *     raced total NAME                   each total is of everything from now on (run_total.c)
  *     refused hook NAME errno=N [WHAT WAS ASKED | WHY THERE WAS NO ANSWER]
  *     unsupported call NUMBER NAME errno=38
  *
@@ -114,6 +115,8 @@ int run_policy_address(uint32_t row, enum run_address_use use, const struct sock
 int run_policy_total_reached(uint32_t row, const char *kind, uint64_t most, const char *prefix,
                              int refuse);
 int run_policy_hook_refused(uint32_t row, int refuse, const char *detail);
+/* A descriptor was another one in the middle of a call: totals hold for everything now. */
+void run_policy_say_raced(uint32_t row);
 void run_policy_say_total(const char *kind, uint64_t bytes);
 
 /* A call that the table does not have, once in the log by number and name. */

@@ -57,6 +57,7 @@ static uint32_t g_count;
 static uint32_t g_of_kind[RUN_TOTAL_KINDS]; /* bits of totals */
 static bool g_any_address;
 static bool g_learning;
+static bool g_raced; /* atomic: each total is of everything; see `stable` */
 static uint32_t g_changes[RUN_DESCRIPTORS_MAX]; /* atomic */
 static uint64_t g_classes[RUN_DESCRIPTORS_MAX]; /* atomic: the word of changes, then the class */
 static uint32_t g_connects[CONNECTS];           /* atomic, by inode of the socket */
@@ -331,16 +332,18 @@ static void look(struct end *end, int fd, bool writes, const struct sockaddr *to
         if (!CHANGING(end->change) && (end->place == CONNECTS || !g_any_address))
             __atomic_store_n(known, (uint64_t)end->change << 32 | class, __ATOMIC_RELAXED);
     }
-    end->totals = class & all;
-    end->others = all & ~class;
+    /* Relaxed: a thread that does not see it yet is in the middle of its one transfer. */
+    end->totals = __atomic_load_n(&g_raced, __ATOMIC_RELAXED) ? all : class & all;
+    end->others = all & ~end->totals;
     end->messages = writes && (class & MESSAGES) != 0;
 }
 
 /*
  * Was `end` all the while what it was when we looked? A program may put another file at the number
  * between our look and the kernel's, or connect the socket elsewhere. It cannot be kept from it,
- * as its calls do not wait for each other; but then its bytes count everywhere, so that it gains
- * one transfer of a thread and no second one.
+ * as its calls do not wait for each other; but then those bytes count everywhere, and from then on
+ * each total of a direction is of all that goes there. So it gains one transfer of each thread that
+ * was in the middle of one, and none after that.
  */
 static bool stable(const struct end *end)
 {
@@ -474,6 +477,15 @@ static long a_moment(void)
     return result < 0 ? result : 0;
 }
 
+static void count_everywhere(uint32_t row, const struct end *end, uint64_t moved)
+{
+    for (uint32_t rest = end->others; rest != 0; rest &= rest - 1u)
+        (void)__atomic_add_fetch(&g_totals[__builtin_ctz(rest)].taken, moved, __ATOMIC_RELAXED);
+    count(end->others, moved);
+    __atomic_store_n(&g_raced, true, __ATOMIC_RELAXED); /* as in look */
+    run_policy_say_raced(row);
+}
+
 /* What came of one try beside its result. */
 struct tried {
     bool busy; /* nothing was tried */
@@ -543,12 +555,8 @@ static long try_once(struct run_call *call, const struct moves *moves, struct tr
     count(totals, moved);
     give_back(totals, bytes - moved);
     for (uint32_t i = 0; moved != 0 && i < count_of; i++)
-        if (!stable(&ends[i]))
-            for (uint32_t rest = ends[i].others; rest != 0; rest &= rest - 1u) {
-                struct total *other = &g_totals[__builtin_ctz(rest)];
-                (void)__atomic_add_fetch(&other->taken, moved, __ATOMIC_RELAXED);
-                (void)__atomic_add_fetch(&other->counted, moved, __ATOMIC_RELAXED);
-            }
+        if (ends[i].others != 0 && !stable(&ends[i]))
+            count_everywhere(call->id, &ends[i], moved);
     return result;
 }
 

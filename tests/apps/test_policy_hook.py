@@ -101,6 +101,7 @@ def test_a_call_with_two_names_is_asked_about_each(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.claim("D-POLICY")
 def test_what_is_not_allowed_fails_with_the_errno_of_the_hook_and_leaves_a_line(
     tmp_path: Path,
 ) -> None:
@@ -125,6 +126,7 @@ def test_the_policy_decides_first(tmp_path: Path) -> None:
     assert refusals(done) == [f"refused path read openat errno=13 {tmp_path}/b"]
 
 
+@pytest.mark.claim("D-ARGUMENTS")
 def test_what_was_judged_is_what_is_opened(tmp_path: Path) -> None:
     """While the hook thinks, somebody puts another file there."""
     (tmp_path / "file").write_text("judged")
@@ -160,6 +162,7 @@ def test_a_hook_that_returns_no_answer_refuses(tmp_path: Path, value: str) -> No
     assert "the hook r" in done.stderr
 
 
+@pytest.mark.claim("D-POLICY")
 def test_a_hook_that_hangs_makes_one_call_wait_and_refuses_all(tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text('SystemCallErrorNumber = "EIO"\n')
     options = ("--policy-hook-timeout", "0.2", "--policy", str(tmp_path / "policy.toml"))
@@ -203,6 +206,7 @@ while not os.path.exists("{tmp_path}/c"):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.claim("D-POLICY")
 def test_when_the_process_of_the_hook_is_killed_its_calls_are_refused(tmp_path: Path) -> None:
     function = """
 import signal

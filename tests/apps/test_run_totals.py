@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -80,6 +80,7 @@ def peer() -> Iterator[tuple[int, list[bytes]]]:
         thread.join(10)
 
 
+@pytest.mark.claim("D-POLICY")
 @pytest.mark.parametrize("mode", MODES)
 def test_each_way_to_read_stops_at_the_total(tmp_path: Path, mode: str) -> None:
     for name in (*READS, "target"):
@@ -93,6 +94,7 @@ def test_each_way_to_read_stops_at_the_total(tmp_path: Path, mode: str) -> None:
     assert f"refused total io-read read errno=122 10 {tmp_path}/read" in lines
 
 
+@pytest.mark.claim("D-POLICY")
 @pytest.mark.parametrize("mode", MODES)
 def test_each_way_to_write_stops_at_the_total(tmp_path: Path, mode: str) -> None:
     for name in WRITES:
@@ -107,6 +109,7 @@ def test_each_way_to_write_stops_at_the_total(tmp_path: Path, mode: str) -> None
     assert sizes == {name: 7 if name in at_begin else 10 for name in WRITES}
 
 
+@pytest.mark.claim("D-POLICY")
 @pytest.mark.parametrize("mode", MODES)
 def test_each_way_to_send_and_to_receive_stops_at_the_total(tmp_path: Path, mode: str) -> None:
     with contextlib.ExitStack() as stack:
@@ -165,6 +168,7 @@ s.sendto(b"123", to)
         assert [server.recv(100) for _ in range(2)] == [b"1234567", b"123"]
 
 
+@pytest.mark.claim("D-POLICY")
 def test_threads_together_do_not_pass_the_total(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"." * 100_000)
     reads = f"""
@@ -224,6 +228,7 @@ print(s.send(b"123456"), s.dup().send(b"123456"))
     assert sum(map(len, got)) == 10
 
 
+@pytest.mark.claim("D-POLICY")
 def test_a_socket_that_is_connected_elsewhere_counts_there(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         servers = [
@@ -260,3 +265,87 @@ def test_what_was_learnt_is_enough_for_the_same_run_and_not_for_more(tmp_path: P
         (tmp_path / name).write_text("0123456789" + "." * more)
         done = run(tmp_path, "\n".join(totals), "cat", str(tmp_path / name))
         assert (done.returncode, done.stdout) == (more, "0123456789"), done.stderr
+
+
+@pytest.mark.claim("D-POLICY")
+@pytest.mark.claim("D-ARGUMENTS")
+def test_who_puts_another_file_at_the_number_in_the_middle_of_a_call_gains_no_second_one(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """The bytes are those of a free file when they are judged, and of a counted one when moved."""
+    races = f"""
+import os, threading
+counted = os.open({str(tmp_path / "counted")!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+free = os.open({str(tmp_path / "free")!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+number = os.dup(free)
+over = False
+def swap():
+    while not over:
+        os.dup2(counted, number)
+        os.dup2(free, number)
+thread = threading.Thread(target=swap)
+thread.start()
+for _ in range(3000):
+    try:
+        os.write(number, b"." * 100)
+    except OSError as error:
+        assert error.errno == 122
+over = True
+thread.join()
+# Not by way of standard output, which may be under the total by now.
+os._exit(7)
+"""
+    text = f'IOWriteBytesMax = ["{tmp_path}/counted 1000", "{tmp_path}/free 1M"]\n'
+    done = run(tmp_path, text, *program(races))
+    assert done.returncode == 7, done.stderr
+    # One thread writes: one transfer at most is not where it was judged to be.
+    assert (tmp_path / "counted").stat().st_size <= 1000 + 100
+    record_property("count:writes whose descriptor is being replaced", 3000)
+
+
+@pytest.mark.claim("D-POLICY")
+@pytest.mark.claim("D-ARGUMENTS")
+def test_an_address_that_is_rewritten_while_it_is_sent_to_counts_where_it_went(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)
+        ]
+        for server in servers:
+            server.bind(("127.0.0.1", 0))
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+            server.setblocking(False)
+        ports = [server.getsockname()[1] for server in servers]
+        races = f"""
+import ctypes, os, socket, struct, threading
+LIBC = ctypes.CDLL(None, use_errno=True)
+def address(port):
+    return struct.pack("=HHI8x", socket.AF_INET, socket.htons(port), socket.htonl(0x7f000001))
+to = ctypes.create_string_buffer(address({ports[1]}), 16)
+over = False
+rewrites = 0
+def rewrite():
+    global rewrites
+    while not over:
+        ctypes.memmove(to, address({ports[0]}), 16)
+        ctypes.memmove(to, address({ports[1]}), 16)
+        rewrites += 2
+thread = threading.Thread(target=rewrite)
+thread.start()
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(2000):
+    LIBC.sendto(s.fileno(), b"." * 10, ctypes.c_size_t(10), 0, to, 16)
+over = True
+thread.join()
+print(rewrites)
+"""
+        text = f'IPEgressBytesMax = "127.0.0.1 {ports[0]} 100"\n'
+        done = run(tmp_path, text, *program(races))
+        assert done.returncode == 0, done.stderr
+        got = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                got += len(servers[0].recv(100))
+    assert got <= 100
+    record_property("count:addresses rewritten while in use", int(done.stdout))
