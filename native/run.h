@@ -42,8 +42,10 @@ struct run_call {
 const struct row *run_row(uint32_t id);
 /* Takes a message apart. HC_ERR_MESSAGE, or HC_OK; then `*error` may be an errno to answer. */
 HC_NODISCARD enum hc_status run_unpack(struct hc_frame *frame, struct run_call *call, int *error);
-/* Runs the call; the result as the kernel gives it, -errno. */
+/* Runs the call, if the policy lets it; the result as the kernel gives it, -errno. */
 long run_execute(struct run_call *call);
+/* The same when that has been decided. */
+long run_perform(struct run_call *call);
 /* The system call with the arguments as they are. */
 long run_raw(const struct run_call *call);
 long run_plain(long number, const long arguments[6]);
@@ -89,6 +91,10 @@ void run_path_forbid(int fd);
 /* A unix socket's path, judged under rules of paths; see run_path.c. */
 long run_path_socket(uint32_t row, const char *path, bool binding, char *way, size_t room,
                      int *handle);
+/* The real name of what is open as `fd`. */
+bool run_path_name(int fd, char name[PATH_MAX]);
+/* Is this call judged by a name that it gives, under rules of paths? */
+bool run_path_judges(const struct run_call *call);
 /* The directory of our own threads, also after a chroot of the program. */
 DIR *run_path_open_tasks(void);
 
@@ -118,7 +124,8 @@ struct run_options {
     enum hc_mode mode;
     bool pinned;
     bool learn;
-    int policy_fd, log_fd, trace_fd, stats_fd;
+    int policy_fd, log_fd, trace_fd, stats_fd, hook_fd;
+    uint32_t hook_ms;
     const char *trace;
     const char *program;
     char **argv;

@@ -9,7 +9,7 @@
  * uses it for a moment gets its own file looked at instead, and no more.
  */
 #define _GNU_SOURCE
-#include "run.h"
+#include "run_total.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -86,8 +86,10 @@ static long close_range_of(uint32_t first, uint32_t last, uint32_t flags)
         if ((flags & 4u) != 0) {
             (void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
         } else {
+            run_total_change_begin((int64_t)fd);
             run_fd_take((int64_t)fd);
             (void)close((int)fd);
+            run_total_change_end((int64_t)fd);
         }
     }
     return 0;
@@ -113,16 +115,22 @@ static long make_pair(struct run_call *call)
 long run_fd_hand(struct run_call *call)
 {
     switch ((enum row_id)call->id) {
-    case ROW_close:
+    case ROW_close: {
         /* First: from the close on the number may come back as somebody else's. */
+        run_total_change_begin((int64_t)call->a[0]);
         run_fd_take((int64_t)call->a[0]);
-        return run_raw(call);
+        long result = run_raw(call);
+        run_total_change_end((int64_t)call->a[0]);
+        return result;
+    }
     case ROW_close_range:
         return close_range_of((uint32_t)call->a[0], (uint32_t)call->a[1], (uint32_t)call->a[2]);
     case ROW_dup3: {
         if (call->a[1] >= g_run_limit[0])
             return -EBADF;
+        run_total_change_begin((int64_t)call->a[1]);
         long result = run_raw(call);
+        run_total_change_end((int64_t)call->a[1]);
         if (result >= 0)
             run_fd_give(result);
         return result;

@@ -6,14 +6,17 @@
  * arguments are those of struct run_options:
  *
  *     hotcalls-run [--mode hot|switch|switch-unpinned] [--policy-fd N] [--log-fd N] [--learn]
- *                  [--trace-fd N] [--trace NAMES] [--stats-fd N] -- /PROGRAM ARGV0 ARGUMENTS...
+ *                  [--trace-fd N] [--trace NAMES] [--stats-fd N]
+ *                  [--hook-fd N] [--hook-ms N] -- /PROGRAM ARGV0 ARGUMENTS...
  *
  * The exit status and the signal that ends it are the program's; 125 when it could not be put
  * into an enclave, 126 and 127 as in a shell.
  */
 #define _GNU_SOURCE
 #include "run.h"
+#include "run_ask.h"
 #include "run_stats.h"
+#include "run_total.h"
 #include "run_trace.h"
 
 #include <fcntl.h>
@@ -62,7 +65,8 @@ static void read_options(int argc, char **argv, struct run_options *options)
     memset(options, 0, sizeof *options);
     options->mode = HC_MODE_HOT;
     options->pinned = true;
-    options->policy_fd = options->log_fd = options->trace_fd = options->stats_fd = -1;
+    options->policy_fd = options->log_fd = options->trace_fd = options->stats_fd =
+        options->hook_fd = -1;
     int i = 1;
     for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
@@ -78,6 +82,10 @@ static void read_options(int argc, char **argv, struct run_options *options)
             options->trace_fd = number_of(value);
         else if (strcmp(argv[i], "--stats-fd") == 0)
             options->stats_fd = number_of(value);
+        else if (strcmp(argv[i], "--hook-fd") == 0)
+            options->hook_fd = number_of(value);
+        else if (strcmp(argv[i], "--hook-ms") == 0 && value != NULL)
+            options->hook_ms = (uint32_t)strtoul(value, NULL, 10);
         else if (strcmp(argv[i], "--trace") == 0)
             options->trace = value;
         else if (strcmp(argv[i], "--mode") == 0 && value != NULL) {
@@ -226,6 +234,7 @@ static _Noreturn void end_as(int status)
         run_fail(125, "the program ended before it was in its enclave: the dynamic loader could "
                       "not load it, or not the shim");
     run_stats_end();
+    run_total_say_used();
     if (WIFSIGNALED(status)) {
         int number = WTERMSIG(status);
         sigset_t set;
@@ -274,7 +283,10 @@ int main(int argc, char **argv)
     options.log_fd = move_up(options.log_fd);
     options.trace_fd = move_up(options.trace_fd);
     options.stats_fd = move_up(options.stats_fd);
+    options.hook_fd = move_up(options.hook_fd);
     run_policy_log_to(options.log_fd, options.learn);
+    run_policy_ready();
+    run_ask_init(options.hook_fd, options.hook_ms);
     run_path_init(options.program);
     run_stats_init(options.stats_fd, &options, endpoint_cycles_per_us());
     run_trace_init(options.trace_fd, options.trace, endpoint_cycles_per_us());
@@ -287,6 +299,7 @@ int main(int argc, char **argv)
     g_run_program = run_spawn(&options, channel_fd);
     if (g_run_program < 0)
         run_fail(errno == ENOENT ? 127 : 126, "%s: %s", options.program, strerror(errno));
+    run_stats_started();
     (void)close(channel_fd);
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {

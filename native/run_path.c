@@ -59,8 +59,7 @@ DIR *run_path_open_tasks(void)
     return fd >= 0 ? fdopendir(fd) : NULL;
 }
 
-/* The real name of what is open as `fd`. */
-static bool name_of(int fd, char name[PATH_MAX])
+bool run_path_name(int fd, char name[PATH_MAX])
 {
     char link[32];
     (void)snprintf(link, sizeof link, "self/fd/%d", fd);
@@ -116,7 +115,7 @@ static int judge_object(int fd)
             return EACCES;
     if (system.f_type != PROC_SUPER_MAGIC)
         return 0;
-    if (status.st_dev != g_proc_device || !name_of(fd, name))
+    if (status.st_dev != g_proc_device || !run_path_name(fd, name))
         return EACCES;
     return judge_proc(name);
 }
@@ -221,7 +220,7 @@ static long open_parent(int dirfd, const char *path, const char **last)
 static int ask(uint32_t row, enum run_path_use use, int fd, const char *last)
 {
     char name[2u * PATH_MAX];
-    if (!name_of(fd, name))
+    if (!run_path_name(fd, name))
         return EACCES;
     if (last != NULL) {
         size_t size = strlen(name);
@@ -426,6 +425,19 @@ static bool is_own_exe(const char *path)
     char own[64];
     (void)snprintf(own, sizeof own, "/proc/%d/exe", g_run_program);
     return strcmp(path, own) == 0;
+}
+
+bool run_path_judges(const struct run_call *call)
+{
+    struct target targets[2] = {{0, 1, false, RUN_PATH_READ}};
+    uint32_t count = call->id == ROW_openat ? 1u : targets_of(call, targets);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *path = (const char *)(uintptr_t)call->a[targets[i].path];
+        if (path != NULL && *path != '\0' &&
+            !(call->id == ROW_readlinkat && is_own_exe(rewrite(path, i))))
+            return true;
+    }
+    return false;
 }
 
 long run_path(struct run_call *call)

@@ -6,7 +6,8 @@
  * Host side. Read before the program starts; constant afterwards, so that no thread locks.
  */
 #define _GNU_SOURCE
-#include "run.h"
+#include "run_ask.h"
+#include "run_total.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -21,24 +22,17 @@ struct path_rule {
     int refuse;
 };
 
-struct address_rule {
-    int family;
-    uint8_t bits;
-    uint8_t address[16];
-    uint16_t first, last;
-    int refuse;
-};
-
-static int g_calls[ROW_COUNT];
+static uint32_t g_calls[ROW_COUNT]; /* RUN_RULE_ */
 static int g_path_default[RUN_PATH_USES];
 static struct path_rule *g_paths[RUN_PATH_USES];
 static size_t g_path_count[RUN_PATH_USES];
 static int g_address_default[RUN_ADDRESS_USES];
-static struct address_rule *g_addresses[RUN_ADDRESS_USES];
+static struct run_address_rule *g_addresses[RUN_ADDRESS_USES];
 static size_t g_address_count[RUN_ADDRESS_USES];
 static bool g_has_paths;
 static int g_log = -1;
 static bool g_learn;
+static bool g_asks; /* of any row the hook */
 
 static const char *const g_path_words[RUN_PATH_USES] = {"read", "write"};
 static const char *const g_address_words[RUN_ADDRESS_USES] = {"connect", "bind", "send"};
@@ -101,7 +95,7 @@ static bool call_line(char *rest)
     bool known = all;
     for (uint32_t i = 0; i < ROW_COUNT; i++)
         if (all || strcmp(run_row(i)->name, name) == 0) {
-            g_calls[i] = action;
+            g_calls[i] = (uint32_t)action | (g_calls[i] & ~RUN_RULE_ERRNO);
             known = true;
         }
     /* Calls that never come here (clock_gettime) may be named; there is nothing to refuse. */
@@ -118,6 +112,14 @@ static void unescape(char *text)
             *to++ = *text;
     }
     *to = '\0';
+}
+
+static size_t length_of(const char *prefix)
+{
+    size_t size = strlen(prefix);
+    while (size > 1u && prefix[size - 1u] == '/')
+        size--;
+    return size;
 }
 
 static bool path_line(char *rest)
@@ -140,14 +142,12 @@ static bool path_line(char *rest)
     g_paths[use] = rules;
     struct path_rule *rule = &rules[g_path_count[use]++];
     rule->prefix = strdup(rest);
-    rule->size = strlen(rest);
-    while (rule->size > 1u && rest[rule->size - 1u] == '/')
-        rule->size--;
+    rule->size = length_of(rest);
     rule->refuse = action;
     return rule->prefix != NULL;
 }
 
-static bool cidr_in(char *word, struct address_rule *rule)
+static bool cidr_in(char *word, struct run_address_rule *rule)
 {
     long bits;
     char *slash = word != NULL ? strchr(word, '/') : NULL;
@@ -161,7 +161,7 @@ static bool cidr_in(char *word, struct address_rule *rule)
     return true;
 }
 
-static bool ports_in(char *word, struct address_rule *rule)
+static bool ports_in(char *word, struct run_address_rule *rule)
 {
     long first, last;
     char *dash = word != NULL ? strchr(word, '-') : NULL;
@@ -175,10 +175,26 @@ static bool ports_in(char *word, struct address_rule *rule)
     return true;
 }
 
+/* `inet …`, `inet6 …` or `other …`. */
+static bool matching(const char *kind, char **rest, struct run_address_rule *rule)
+{
+    long family;
+    if (kind == NULL)
+        return false;
+    if (strcmp(kind, "other") == 0) {
+        if (!number_in(next_word(rest), 0, 65535, &family))
+            return false;
+        rule->family = (int)family;
+        return true;
+    }
+    rule->family = strcmp(kind, "inet") == 0 ? AF_INET : AF_INET6;
+    return (rule->family == AF_INET || strcmp(kind, "inet6") == 0) &&
+           cidr_in(next_word(rest), rule) && ports_in(next_word(rest), rule);
+}
+
 static bool address_line(char *rest)
 {
-    struct address_rule rule;
-    long family;
+    struct run_address_rule rule;
     int use = index_of(next_word(&rest), g_address_words, RUN_ADDRESS_USES);
     if (use < 0 || rest == NULL)
         return false;
@@ -189,26 +205,54 @@ static bool address_line(char *rest)
     memset(&rule, 0, sizeof rule);
     if (!action_in(&rest, &rule.refuse))
         return false;
-    const char *kind = next_word(&rest);
-    if (kind == NULL)
+    if (!matching(next_word(&rest), &rest, &rule))
         return false;
-    if (strcmp(kind, "other") == 0) {
-        if (!number_in(next_word(&rest), 0, 65535, &family))
-            return false;
-        rule.family = (int)family;
-    } else {
-        rule.family = strcmp(kind, "inet") == 0 ? AF_INET : AF_INET6;
-        if ((rule.family == AF_INET6 && strcmp(kind, "inet6") != 0) ||
-            !cidr_in(next_word(&rest), &rule) || !ports_in(next_word(&rest), &rule))
-            return false;
-    }
-    struct address_rule *rules =
+    struct run_address_rule *rules =
         realloc(g_addresses[use], (g_address_count[use] + 1u) * sizeof *rules);
     if (rules == NULL || rest != NULL)
         return false;
     g_addresses[use] = rules;
     rules[g_address_count[use]++] = rule;
     return true;
+}
+
+static bool total_line(char *rest)
+{
+    long most, refuse;
+    int kind = index_of(next_word(&rest), g_run_total_words, RUN_TOTAL_KINDS);
+    return kind >= 0 && number_in(next_word(&rest), 0, LONG_MAX - 1, &most) &&
+           number_in(next_word(&rest), 1, 4095, &refuse) && rest == NULL &&
+           run_total_begin((enum run_total_kind)kind, (uint64_t)most, (int)refuse);
+}
+
+static bool only_line(char *rest)
+{
+    struct run_address_rule rule;
+    const char *kind = next_word(&rest);
+    if (kind == NULL || rest == NULL)
+        return false;
+    if (strcmp(kind, "path") == 0) {
+        unescape(rest);
+        return *rest == '/' && run_total_only_path(rest);
+    }
+    memset(&rule, 0, sizeof rule);
+    return strcmp(kind, "other") != 0 && matching(kind, &rest, &rule) && rest == NULL &&
+           run_total_only_address(&rule);
+}
+
+static bool ask_line(char *rest)
+{
+    long refuse;
+    const char *name = next_word(&rest);
+    if (name == NULL || !number_in(next_word(&rest), 1, 4095, &refuse) || rest != NULL)
+        return false;
+    run_ask_refuse_with((int)refuse);
+    for (uint32_t i = 0; i < ROW_COUNT; i++)
+        if (strcmp(run_row(i)->name, name) == 0) {
+            g_calls[i] |= RUN_RULE_ASK;
+            return true;
+        }
+    return false;
 }
 
 static bool read_line(char *line, bool *ended)
@@ -223,6 +267,12 @@ static bool read_line(char *line, bool *ended)
         return path_line(rest);
     if (strcmp(word, "address") == 0)
         return address_line(rest);
+    if (strcmp(word, "total") == 0)
+        return total_line(rest);
+    if (strcmp(word, "only") == 0)
+        return only_line(rest);
+    if (strcmp(word, "ask") == 0)
+        return ask_line(rest);
     *ended = strcmp(word, "end") == 0 && rest == NULL;
     return *ended;
 }
@@ -346,28 +396,75 @@ void run_policy_unsupported(long number)
     say(line);
 }
 
+int run_policy_total_reached(uint32_t row, const char *kind, uint64_t most, const char *prefix,
+                             int refuse)
+{
+    char what[32];
+    char detail[PATH_MAX + 64u];
+    int size = snprintf(detail, sizeof detail, "%llu%s", (unsigned long long)most,
+                        prefix != NULL ? " " : "");
+    if (prefix != NULL)
+        escape(prefix, detail + size, sizeof detail - (size_t)size);
+    (void)snprintf(what, sizeof what, "total %s ", kind);
+    return decided(refuse, what, row, detail);
+}
+
+int run_policy_hook_refused(uint32_t row, int refuse, const char *detail)
+{
+    char escaped[PATH_MAX + 64u];
+    escape(detail, escaped, sizeof escaped);
+    return decided(refuse, "hook ", row, escaped);
+}
+
+void run_policy_say_raced(uint32_t row)
+{
+    char line[64];
+    (void)snprintf(line, sizeof line, "raced total %s\n", run_row(row)->name);
+    say(line);
+}
+
+void run_policy_say_total(const char *kind, uint64_t bytes)
+{
+    char line[64];
+    (void)snprintf(line, sizeof line, "used total %s %llu\n", kind, (unsigned long long)bytes);
+    say(line);
+}
+
 /* ---- asking ------------------------------------------------------------------------------------- */
 
 int run_policy_call(uint32_t row)
 {
-    int refuse = g_calls[row];
-    /* Learning asks for each use; otherwise what is allowed costs one load. */
-    if (HC_LIKELY(refuse == 0 && !g_learn))
-        return 0;
-    return decided(refuse, "call ", row, "");
+    return decided((int)(g_calls[row] & RUN_RULE_ERRNO), "call ", row, "");
+}
+
+uint32_t run_policy_rule(uint32_t row)
+{
+    return g_calls[row];
+}
+
+void run_policy_ready(void)
+{
+    if (g_learn)
+        run_total_learn();
+    for (uint32_t i = 0; i < ROW_COUNT; i++) {
+        if (g_learn)
+            g_calls[i] |= RUN_RULE_LEARN;
+        if (run_total_any() && run_total_moves(i))
+            g_calls[i] |= RUN_RULE_TOTAL;
+        g_asks = g_asks || (g_calls[i] & RUN_RULE_ASK) != 0;
+    }
 }
 
 bool run_policy_has_paths(void)
 {
-    return g_has_paths || g_learn;
+    return g_has_paths || g_learn || g_asks;
 }
 
-static bool covers(const struct path_rule *rule, const char *path)
+static bool covers(const char *prefix, size_t size, const char *path)
 {
-    if (rule->size == 1u)
+    if (size == 1u)
         return true;
-    return strncmp(rule->prefix, path, rule->size) == 0 &&
-           (path[rule->size] == '\0' || path[rule->size] == '/');
+    return strncmp(prefix, path, size) == 0 && (path[size] == '\0' || path[size] == '/');
 }
 
 /* The program's own directory in /proc has another number each time; rules say self. */
@@ -381,6 +478,12 @@ static const char *by_self(const char *path, char own[PATH_MAX])
     return own;
 }
 
+bool run_policy_covers(const char *prefix, const char *path)
+{
+    char own[PATH_MAX];
+    return covers(prefix, length_of(prefix), by_self(path, own));
+}
+
 int run_policy_path(uint32_t row, enum run_path_use use, const char *path)
 {
     char own[PATH_MAX];
@@ -391,68 +494,90 @@ int run_policy_path(uint32_t row, enum run_path_use use, const char *path)
     path = by_self(path, own);
     for (size_t i = 0; i < g_path_count[use]; i++) {
         const struct path_rule *rule = &g_paths[use][i];
-        if (rule->size > longest && covers(rule, path)) {
+        if (rule->size > longest && covers(rule->prefix, rule->size, path)) {
             longest = rule->size;
             refuse = rule->refuse;
         }
     }
-    if (refuse == 0 && !g_learn)
+    if (refuse == 0 && !g_learn && !g_asks)
         return 0;
     escape(path, escaped, sizeof escaped);
     (void)snprintf(what, sizeof what, "path %s ", g_path_words[use]);
-    return decided(refuse, what, row, escaped);
+    refuse = decided(refuse, what, row, escaped);
+    return refuse != 0 ? refuse : run_ask_path(row, use, path);
 }
 
-static bool fits(const struct address_rule *rule, int family, const uint8_t *address, uint16_t port)
+/* A socket's address, taken apart. `bytes` is NULL where it is neither IPv4 nor IPv6. */
+struct parts {
+    int family;
+    uint16_t port;
+    const uint8_t *bytes;
+};
+
+static struct parts parts_of(const struct sockaddr *address, socklen_t size)
 {
-    if (rule->family != family)
+    struct parts parts = {AF_UNSPEC, 0, NULL};
+    parts.family = size >= sizeof(sa_family_t) ? address->sa_family : AF_UNSPEC;
+    if (parts.family == AF_INET && size >= sizeof(struct sockaddr_in)) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
+        parts.bytes = (const uint8_t *)&in->sin_addr;
+        parts.port = ntohs(in->sin_port);
+    } else if (parts.family == AF_INET6 && size >= 24) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
+        parts.bytes = (const uint8_t *)&in6->sin6_addr;
+        parts.port = ntohs(in6->sin6_port);
+        /* ::ffff:1.2.3.4 is 1.2.3.4: rules for the one hold for the other. */
+        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+            parts.family = AF_INET;
+            parts.bytes += 12;
+        }
+    }
+    return parts;
+}
+
+static bool fits(const struct run_address_rule *rule, const struct parts *parts)
+{
+    if (rule->family != parts->family)
         return false;
-    if (address == NULL)
+    if (parts->bytes == NULL)
         return true;
-    if (port < rule->first || port > rule->last)
+    if (parts->port < rule->first || parts->port > rule->last)
         return false;
     uint32_t whole = rule->bits / 8u;
     uint8_t rest = (uint8_t)(0xff00u >> (rule->bits % 8u));
-    return memcmp(rule->address, address, whole) == 0 &&
-           (rule->bits % 8u == 0 || ((rule->address[whole] ^ address[whole]) & rest) == 0);
+    return memcmp(rule->address, parts->bytes, whole) == 0 &&
+           (rule->bits % 8u == 0 || ((rule->address[whole] ^ parts->bytes[whole]) & rest) == 0);
+}
+
+bool run_policy_address_fits(const struct run_address_rule *rule, const struct sockaddr *address,
+                             socklen_t size)
+{
+    const struct parts parts = parts_of(address, size);
+    return fits(rule, &parts);
 }
 
 int run_policy_address(uint32_t row, enum run_address_use use, const struct sockaddr *address,
                        socklen_t size)
 {
-    char detail[PATH_MAX];
+    char detail[INET6_ADDRSTRLEN + 32u];
     char text[INET6_ADDRSTRLEN] = "";
-    const uint8_t *bytes = NULL;
-    uint16_t port = 0;
-    int family = size >= sizeof(sa_family_t) ? address->sa_family : AF_UNSPEC;
-    if (family == AF_INET && size >= sizeof(struct sockaddr_in)) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
-        bytes = (const uint8_t *)&in->sin_addr;
-        port = ntohs(in->sin_port);
-    } else if (family == AF_INET6 && size >= 24) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
-        bytes = (const uint8_t *)&in6->sin6_addr;
-        port = ntohs(in6->sin6_port);
-        /* ::ffff:1.2.3.4 is 1.2.3.4: rules for the one hold for the other. */
-        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-            family = AF_INET;
-            bytes += 12;
-        }
-    }
+    char what[24];
+    const struct parts parts = parts_of(address, size);
     int refuse = g_address_default[use];
     for (size_t i = 0; i < g_address_count[use]; i++)
-        if (fits(&g_addresses[use][i], family, bytes, port)) {
+        if (fits(&g_addresses[use][i], &parts)) {
             refuse = g_addresses[use][i].refuse;
             break;
         }
-    if (refuse == 0 && !g_learn)
+    if (refuse == 0 && !g_learn && !g_asks)
         return 0;
-    char what[24];
     (void)snprintf(what, sizeof what, "address %s ", g_address_words[use]);
-    if (bytes != NULL)
-        (void)snprintf(detail, sizeof detail, "%s %s %u", family == AF_INET ? "inet" : "inet6",
-                       inet_ntop(family, bytes, text, sizeof text), port);
+    if (parts.bytes != NULL)
+        (void)snprintf(detail, sizeof detail, "%s %s %u",
+                       parts.family == AF_INET ? "inet" : "inet6",
+                       inet_ntop(parts.family, parts.bytes, text, sizeof text), parts.port);
     else
-        (void)snprintf(detail, sizeof detail, "other %d", family);
-    return decided(refuse, what, row, detail);
+        (void)snprintf(detail, sizeof detail, "other %d", parts.family);
+    refuse = decided(refuse, what, row, detail);
+    return refuse != 0 ? refuse : run_ask_address(row, use, detail);
 }

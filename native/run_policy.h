@@ -21,6 +21,11 @@
  *     address KIND ACTION inet A.B.C.D/BITS FIRST-LAST      the first line that fits wins
  *     address KIND ACTION inet6 A::B/BITS FIRST-LAST
  *     address KIND ACTION other FAMILY                      AF_ number in decimal: netlink is 16
+ *     total KIND BYTES ERRNO             KIND: ip-in, ip-out, io-read or io-write (run_total.h)
+ *     only path /PREFIX                  the total above is of such files alone
+ *     only inet A.B.C.D/BITS FIRST-LAST  of such peers alone; several such lines are one total
+ *     only inet6 A::B/BITS FIRST-LAST
+ *     ask NAME ERRNO                     the hook is asked as well (run_ask.h); ERRNO if it is silent
  *     end
  *
  * ACTION is `allow` or `refuse ERRNO` with the number in decimal (`refuse 13`). Without a default
@@ -34,6 +39,9 @@
  *     refused call NAME errno=N
  *     refused path read|write NAME errno=N /PATH
  *     refused address KIND NAME errno=N inet 1.2.3.4 80 | inet6 ::1 80 | other FAMILY
+ *     refused total KIND NAME errno=N BYTES [/PREFIX]
+ *     raced total NAME                   each total is of everything from now on (run_total.c)
+ *     refused hook NAME errno=N [WHAT WAS ASKED | WHY THERE WAS NO ANSWER]
  *     unsupported call NUMBER NAME errno=38
  *
  * With learning on, the same with `used` in front and without an errno, for what was allowed:
@@ -41,6 +49,7 @@
  *     used call NAME
  *     used path read|write NAME /PATH
  *     used address KIND NAME inet 1.2.3.4 80
+ *     used total KIND BYTES              when the program has ended
  *
  * Characters below 0x20, 0x7f and backslash are escaped in paths as \xHH. A table of distinct uses
  * holds RUN_POLICY_SEEN entries; when it is full, uses are logged although they may have been seen.
@@ -61,6 +70,20 @@
 #define RUN_POLICY_SIZE_MAX (4u * 1024u * 1024u)
 #define RUN_POLICY_SEEN 4096u
 
+/* IPv4 or IPv6 addresses with ports, or another family. */
+struct run_address_rule {
+    int family;
+    uint8_t bits;
+    uint8_t address[16];
+    uint16_t first, last;
+    int refuse;
+};
+
+bool run_policy_address_fits(const struct run_address_rule *rule, const struct sockaddr *address,
+                             socklen_t size);
+/* Is `path`, as the kernel names it, `prefix` or below it? */
+bool run_policy_covers(const char *prefix, const char *path);
+
 enum run_path_use { RUN_PATH_READ, RUN_PATH_WRITE, RUN_PATH_USES };
 enum run_address_use { RUN_CONNECT, RUN_BIND, RUN_SEND, RUN_ADDRESS_USES };
 
@@ -73,11 +96,28 @@ int run_policy_read(int fd, char *error, size_t error_size);
 /* Where `refused`, `used` and `unsupported` lines go; -1: nowhere. */
 void run_policy_log_to(int fd, bool learn);
 
+/* What holds for a row: 0, for nothing to be looked at, or some of these. */
+#define RUN_RULE_ERRNO 0xffffu    /* it is refused */
+#define RUN_RULE_LEARN (1u << 16) /* each use is logged */
+#define RUN_RULE_TOTAL (1u << 17) /* its bytes are counted: run_total_perform */
+#define RUN_RULE_ASK (1u << 18)   /* the hook is asked: run_ask.h */
+uint32_t run_policy_rule(uint32_t row);
+/* The policy has been read, and the log is known: from now on rules stay. */
+void run_policy_ready(void);
+
 /* Each returns 0, or the errno that the program gets. `row` is an index into the table of calls. */
 int run_policy_call(uint32_t row);
 int run_policy_path(uint32_t row, enum run_path_use use, const char *path);
 int run_policy_address(uint32_t row, enum run_address_use use, const struct sockaddr *address,
                        socklen_t size);
+
+/* Logs that a total is used up, that the hook refused; return `refuse`. */
+int run_policy_total_reached(uint32_t row, const char *kind, uint64_t most, const char *prefix,
+                             int refuse);
+int run_policy_hook_refused(uint32_t row, int refuse, const char *detail);
+/* A descriptor was another one in the middle of a call: totals hold for everything now. */
+void run_policy_say_raced(uint32_t row);
+void run_policy_say_total(const char *kind, uint64_t bytes);
 
 /* A call that the table does not have, once in the log by number and name. */
 void run_policy_unsupported(long number);

@@ -8,7 +8,7 @@
  * of them in the middle of the call.
  */
 #define _GNU_SOURCE
-#include "run.h"
+#include "run_total.h"
 
 #include <poll.h>
 #include <string.h>
@@ -143,7 +143,9 @@ static long to_address(struct run_call *call)
     } else {
         arguments[1] = (long)(uintptr_t)&address.storage;
         arguments[2] = (long)address.size;
+        uint32_t place = run_total_connect_begin((int64_t)call->a[0]);
         result = run_interruptible(call->row->number, arguments);
+        run_total_connect_end(place);
     }
     if (handle >= 0)
         (void)close(handle);
@@ -221,8 +223,11 @@ static __thread union {
 static long send_message(struct run_call *call)
 {
     struct address address;
-    struct iovec data = {(void *)(uintptr_t)call->a[2], (size_t)call->a[3]};
+    struct iovec data = {(uint8_t *)(uintptr_t)call->a[2] + call->progress,
+                         (size_t)call->a[3] - call->progress};
     struct msghdr message;
+    int flags = (int)call->a[1];
+    const bool tries = run_tries(call, flags);
     long error = address_in(call, 4, &address);
     size_t control = call->sizes[6];
     if (error != 0)
@@ -239,7 +244,8 @@ static long send_message(struct run_call *call)
         message.msg_name = &address.storage;
         message.msg_namelen = address.size;
     }
-    if (call->a[6] != 0 && control != 0) {
+    /* Control data goes with the first byte, and once. */
+    if (call->a[6] != 0 && control != 0 && call->progress == 0) {
         hc_copy_in(g_control.bytes, (const void *)(uintptr_t)call->a[6], control);
         error = control_in(g_control.bytes, control);
         if (error != 0) {
@@ -250,9 +256,13 @@ static long send_message(struct run_call *call)
         message.msg_control = g_control.bytes;
         message.msg_controllen = control;
     }
-    long arguments[6] = {
-        (long)call->a[0], (long)(uintptr_t)&message, (long)(int)call->a[1], 0, 0, 0};
-    return run_interruptible(SYS_sendmsg, arguments);
+    if (tries)
+        flags |= MSG_DONTWAIT;
+    long arguments[6] = {(long)call->a[0], (long)(uintptr_t)&message, (long)flags, 0, 0, 0};
+    long result = run_interruptible(SYS_sendmsg, arguments);
+    if (handle >= 0)
+        (void)close(handle);
+    return run_tried_write(call, result, data.iov_len, tries);
 }
 
 struct results {
@@ -267,9 +277,15 @@ static long receive_message(struct run_call *call)
     struct iovec data = {(void *)(uintptr_t)call->a[2], (size_t)call->a[3]};
     struct msghdr message;
     struct results results;
+    int flags = (int)call->a[1];
+    const bool tries = run_tries(call, flags);
     size_t control = call->a[6] != 0 ? call->sizes[6] : 0;
     if (control > CONTROL_MAX)
         return -EINVAL;
+    if (tries && (flags & MSG_WAITALL) != 0)
+        return RUN_MUST_BLOCK;
+    if (tries)
+        flags |= MSG_DONTWAIT;
     memset(&address, 0, sizeof address);
     memset(&message, 0, sizeof message);
     message.msg_iov = &data;
@@ -283,11 +299,10 @@ static long receive_message(struct run_call *call)
         message.msg_control = g_control.bytes;
         message.msg_controllen = control;
     }
-    long arguments[6] = {
-        (long)call->a[0], (long)(uintptr_t)&message, (long)(int)call->a[1], 0, 0, 0};
+    long arguments[6] = {(long)call->a[0], (long)(uintptr_t)&message, (long)flags, 0, 0, 0};
     long result = run_interruptible(SYS_recvmsg, arguments);
     if (result < 0)
-        return result;
+        return result == -EAGAIN && tries ? RUN_WOULD_BLOCK : result;
     control_received(&message);
     if (call->a[4] != 0) {
         size_t room = call->sizes[4];

@@ -103,6 +103,12 @@ void run_stats_count(const struct run_call *call, long result, uint64_t started)
                                  __ATOMIC_RELAXED);
 }
 
+void run_stats_started(void)
+{
+    if (g_header != NULL)
+        __atomic_store_n(&g_header->program_pid, g_run_program, __ATOMIC_RELAXED);
+}
+
 void run_stats_end(void)
 {
     struct rusage usage;
@@ -113,7 +119,6 @@ void run_stats_end(void)
             (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000u +
             (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000u;
     g_header->host_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-    g_header->program_pid = g_run_program;
     g_header->parked = __atomic_load_n(&g_run_parked, __ATOMIC_RELAXED);
     g_header->handed = __atomic_load_n(&g_run_handed, __ATOMIC_RELAXED);
     g_header->sleeps = g_run_end->u_board->sleeps;

@@ -41,7 +41,7 @@ struct run_stats_header {
     uint64_t host_cpu_ns;
     uint64_t program_cpu_ns; /* both when it has ended */
     int64_t host_pid;
-    int64_t program_pid;
+    int64_t program_pid; /* from its start on */
     /* When it has ended: calls not done at the first try, given to a companion; leader's sleeps. */
     uint64_t parked, handed, sleeps;
     uint64_t reserved[3];
@@ -57,6 +57,8 @@ void run_stats_leader(void);
 /* Now, when the next call is to be timed; else 0. */
 uint64_t run_stats_start(void);
 void run_stats_count(const struct run_call *call, long result, uint64_t started);
+/* The program, or what is to become it, is g_run_program. */
+void run_stats_started(void);
 /* The program has ended. */
 void run_stats_end(void);
 

@@ -8,7 +8,8 @@
  * to private memory first, by the functions that look.
  */
 #define _GNU_SOURCE
-#include "run.h"
+#include "run_ask.h"
+#include "run_total.h"
 
 #include "syscall_table.h"
 
@@ -174,11 +175,28 @@ static long run_waiting(const struct run_call *call)
     return as_it_came(call, run_interruptible);
 }
 
-long run_execute(struct run_call *call)
+/* Under a rule of its own; apart, so that a call without one pays nothing for it. */
+static __attribute__((noinline)) long ruled(struct run_call *call, uint32_t rule)
 {
+    long (*perform)(struct run_call *) =
+        (rule & RUN_RULE_TOTAL) != 0 ? run_total_perform : run_perform;
     int refused = run_policy_call(call->id);
     if (refused != 0)
         return -refused;
+    if ((rule & RUN_RULE_ASK) == 0)
+        return perform(call);
+    /* The leader does not wait for a hook. */
+    return call->trying ? RUN_MUST_BLOCK : run_ask_perform(call, perform);
+}
+
+long run_execute(struct run_call *call)
+{
+    uint32_t rule = run_policy_rule(call->id);
+    return HC_LIKELY(rule == 0) ? run_perform(call) : ruled(call, rule);
+}
+
+long run_perform(struct run_call *call)
+{
     switch ((enum row_id)call->id) {
     case ROW_read:
     case ROW_write:

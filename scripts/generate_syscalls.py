@@ -98,7 +98,18 @@ def listing(interface: Interface, local: str) -> str:
     """The text of syscalls.json."""
     words = {"NATIVE": "native", "GATED": "native", "EMULATED": "emulated", "REFUSED": "refused"}
     passed = {function.name for function in interface.ocalls}
-    calls = [{"name": name, "how": "passed", "why": ""} for name in passed]
+    calls: list[dict[str, object]] = [
+        {
+            "name": function.name,
+            "how": "passed",
+            "why": "",
+            "parameters": [
+                {"name": parameter.name, "kind": kind_of(parameter).removeprefix("ROW_").lower()}
+                for parameter in function.parameters
+            ],
+        }
+        for function in interface.ocalls
+    ]
     for line in local.splitlines():
         match = LOCAL.match(line)
         if match is None:
@@ -109,7 +120,7 @@ def listing(interface: Interface, local: str) -> str:
         calls.append({"name": name, "how": words[kind], "why": why})
         if error:
             calls[-1]["errno"] = error
-    return json.dumps(sorted(calls, key=lambda call: call["name"]), indent=1) + "\n"
+    return json.dumps(sorted(calls, key=lambda call: str(call["name"])), indent=1) + "\n"
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ EXIT_INTERRUPTED = 130
 EXIT_CODES = {
     "EdlError": EXIT_REFUSED,
     "PolicyError": EXIT_REFUSED,
+    "HookError": EXIT_REFUSED,
     "LockdownError": EXIT_NOT_ALLOWED,
     "EnclaveLost": EXIT_ENCLAVE,
     "CallTimeout": EXIT_ENCLAVE,

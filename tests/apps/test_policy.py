@@ -305,3 +305,43 @@ def test_the_policies_that_documents_show_are_valid(repository: Path, tmp_path: 
     assert len(found) == 3
     for text in found:
         assert "end" in compiled(tmp_path, text)
+
+
+@small
+def test_totals_become_lines_with_what_they_are_of(tmp_path: Path) -> None:
+    text = (
+        'IPEgressBytesMax = ["1K", "localhost 80 2M"]\n'
+        'IOReadBytesMax = 7\nIOWriteBytesMax = "/var/a b/ 1G"\n'
+    )
+    assert compiled(tmp_path, text)[1:-1] == [
+        "total ip-out 1024 122",
+        "total ip-out 2097152 122",
+        "only inet 127.0.0.0/8 80-80",
+        "only inet6 ::1/128 80-80",
+        "total io-read 7 122",
+        "total io-write 1073741824 122",
+        "only path /var/a b",
+    ]
+
+
+@small
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('IOReadBytesMax = "10X"', "`10X` is no number of bytes; write 65536, 64K"),
+        ('IOReadBytesMax = "-1"', "`-1` is no number of bytes"),
+        ('IOReadBytesMax = ""', "`` is no number of bytes"),
+        ('IOReadBytesMax = "9999999999T"', "more than can be counted"),
+        ('IOReadBytesMax = "etc 10"', "`etc` is not absolute"),
+        ('IPIngressBytesMax = "/etc 10"', "`/etc` is no address"),
+        ('IPIngressBytesMax = "127.0.0.1 80-70 10"', "FIRST is not above LAST"),
+        ("IOReadBytesMax = 1.5", "must be a list of strings"),
+        ("IOReadBytesMax = true", "must be a list of strings"),
+        ("IOReadBytesMax = [true]", "must be a list of strings"),
+        (f"IOReadBytesMax = {[str(n) for n in range(27)]}", "more than 26 totals"),
+    ],
+)
+def test_a_total_that_is_wrong_is_named(tmp_path: Path, line: str, said: str) -> None:
+    complained = complaint(tmp_path, line + "\n")
+    assert complained.startswith(f"1: {line.split()[0]}: ")
+    assert said in complained

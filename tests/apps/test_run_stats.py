@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -10,11 +11,14 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hotcalls.apps import stats, stats_file
+from hotcalls.apps import stats
+from hotcalls.monitor import entries, registry, runs
+from hotcalls.monitor.top import Watcher
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="hotcalls run needs x86-64")
 HOTCALLS = [sys.executable, "-m", "hotcalls.cli"]
@@ -68,20 +72,96 @@ def test_the_table_follows_the_program(tmp_path: Path) -> None:
     assert re.search(r"^total +\d+ ", done.stderr, re.MULTILINE)
 
 
-def test_a_running_program_is_looked_at_by_the_number_of_its_process() -> None:
-    with subprocess.Popen([*HOTCALLS, "run", "--", "sleep", "60"]) as host:
+@contextlib.contextmanager
+def running(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that has made calls, and waits; in a list of its own."""
+    folder.chmod(0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    with subprocess.Popen([*HOTCALLS, "run", *options, "--", "sleep", "60"]) as started:
         try:
-            deadline = time.monotonic() + 20
-            while True:
-                done = hotcalls("stats", "--json", str(host.pid))
-                if done.returncode == 0 and json.loads(done.stdout)["calls"]:
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                rows = Watcher().look()
+                if rows and rows[0].calls and rows[0].pid != rows[0].host:
                     break
-                assert time.monotonic() < deadline, done.stderr
-                time.sleep(0.1)
+                time.sleep(0.05)
+            yield started
         finally:
-            host.terminate()
-    assert json.loads(done.stdout)["host_pid"] == host.pid
-    assert json.loads(done.stdout)["calls"]["openat"]["count"] > 0
+            started.terminate()
+
+
+@pytest.mark.parametrize("options", [(), ("--stats",)])
+def test_a_running_program_is_listed_and_looked_at_by_either_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    with running(tmp_path, monkeypatch, *options) as started:
+        (row,) = json.loads(hotcalls("top", "--json", "--interval", "0.05").stdout)
+        # The command has become the host process, or stays beside it for --stats.
+        assert (row["host"] == started.pid) == (options == ())
+        assert (row["kind"], row["name"], row["error"]) == ("run", "sleep", "")
+        assert Path(f"/proc/{row['pid']}/cmdline").read_bytes() == b"sleep\x0060\0"
+        assert row["calls"] > 10
+        assert row["calls_per_s"] == 0
+        assert row["memory_bytes"] > 1 << 18
+        shown = hotcalls("top", "--once", "--interval", "0.05").stdout.splitlines()[1]
+        assert shown.split()[:3] == ["sleep", str(row["pid"]), str(row["host"])]
+        for pid in (row["pid"], row["host"]):
+            found = json.loads(hotcalls("stats", "--json", str(pid)).stdout)
+            assert (found["host_pid"], found["program_pid"]) == (row["host"], row["pid"])
+            assert found["calls"]["openat"]["count"] > 0
+        text = hotcalls("stats", str(row["pid"])).stdout.splitlines()
+        assert text[0] == f"sleep: pid {row['pid']}, host {row['host']}"
+        assert text[1].startswith("call ")
+    assert Watcher().look() == []
+    assert list((tmp_path / "hotcalls").iterdir()) == []
+
+
+def test_a_program_between_two_looks_has_rates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stats_of(calls: int) -> stats.Stats:
+        histogram = [0, calls, *[0] * 122]
+        return stats.Stats(
+            {"read": stats.Call(calls, calls // 4, calls - calls // 4, histogram=histogram)},
+            tsc_hz=1e9, program_pid=os.getpid(),
+        )  # fmt: skip
+
+    looks = iter([stats_of(100), stats_of(300)])
+    monkeypatch.setattr(runs, "decode", lambda data: next(looks))
+    with running(tmp_path, monkeypatch):
+        looks = iter([stats_of(100), stats_of(300)])
+        watcher = Watcher()
+        assert watcher.look()[0].calls_per_s is None
+        (row,) = watcher.look()
+    assert row.calls == 300
+    assert row.calls_per_s is not None
+    assert row.calls_per_s > 0
+    assert row.hot_share == 0.25
+    assert row.p50_us == pytest.approx(stats.bucket_end(1) / 1e3)
+
+
+def test_a_program_whose_counters_are_gone_is_listed_as_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path, monkeypatch) as started:
+        for path in (tmp_path / "hotcalls").glob("*.stats"):
+            path.unlink()
+        (row,) = Watcher().look()
+        assert (row.error, row.calls) == ("it has ended", None)
+        done = hotcalls("stats", str(started.pid))
+        assert (done.returncode, done.stderr) == (1, "hotcalls: sleep: it has ended\n")
+
+
+def test_a_process_that_is_no_enclave_has_no_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    done = hotcalls("stats", "1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "process 1 is no enclave of this user, no `hotcalls run`" in done.stderr
 
 
 def test_the_program_cannot_reach_its_statistics(tmp_path: Path) -> None:
@@ -97,23 +177,50 @@ def test_the_program_cannot_reach_its_statistics(tmp_path: Path) -> None:
 def test_what_runs_that_are_over_left_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tmp_path.chmod(0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    old = stats_file.folder() / f"{2**22 - 1}.stats"
-    old.write_bytes(b"")
-    descriptor = stats_file.create()
-    assert not old.exists()
-    assert (stats_file.folder() / f"{os.getpid()}.stats").exists()
-    os.close(descriptor)
+    folder = registry.folder()
+    assert folder is not None
+    space = registry.namespace()
+    own = registry.started(os.getpid())
+    over = [f"{2**22 - 1}-5-{space}.stats", f"{os.getpid()}-{own + 1}-{space}.json"]
+    left = [f"{2**22 - 1}-5-1.stats", f"{os.getpid()}-{own}-{space}.stats", "note.stats"]
+    for name in (*over, *left):
+        (folder / name).write_bytes(b"")
+    counters = registry.create_counters()
+    assert counters is not None
+    os.close(counters.descriptor)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*left, counters.path.name])
 
 
-def test_a_folder_of_somebody_else_is_refused(
+def test_a_program_runs_unlisted_where_the_folder_is_not_ours_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tmp_path.chmod(0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    (tmp_path / "hotcalls").mkdir(mode=0o777)
-    (tmp_path / "hotcalls").chmod(0o777)
-    with pytest.raises(stats_file.StatsError, match="may write: remove it"):
-        stats_file.folder()
+    (tmp_path / "hotcalls").mkdir()
+    (tmp_path / "hotcalls").chmod(0o755)
+    done = hotcalls("run", "--stats", "--", "echo", "fine")
+    assert (done.returncode, done.stdout) == (0, "fine\n")
+    assert "total " in done.stderr
+    assert hotcalls("run", "--", "echo", "fine").stdout == "fine\n"
+    assert list((tmp_path / "hotcalls").iterdir()) == []
+    for words in (("stats", "1"), ("top", "--once", "--interval", "0.05")):
+        assert f"{tmp_path}/hotcalls is not a directory that user" in hotcalls(*words).stderr
+
+
+@pytest.mark.parametrize("counters", ["../x.stats", "/etc/passwd", "1-2-3.json", "1-2-3.stats\n"])
+def test_an_entry_names_counters_of_its_own_folder_alone(tmp_path: Path, counters: str) -> None:
+    entry = {
+        "version": registry.VERSION, "name": "x", "pid": 1, "started": 1, "host": 1,
+        "host_started": 1, "namespace": 1, "channels": [], "ecalls": [], "ocalls": [],
+        "counters": "1-2-3.stats",
+    }  # fmt: skip
+    path = tmp_path / "entry.json"
+    path.write_text(json.dumps(entry))
+    assert entries.read(path) is not None
+    path.write_text(json.dumps({**entry, "counters": counters}))
+    assert entries.read(path) is None
 
 
 def test_a_trace_has_a_line_for_each_call_with_its_result(tmp_path: Path) -> None:

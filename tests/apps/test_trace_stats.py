@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from hotcalls.apps import stats, syscalls, trace, trace_cost
 from hotcalls.apps.stats import Call, Stats, StatsError
+from hotcalls.bench import model
 from hotcalls.cli import main
 
 #: The paper's sum: 200,000 calls a second of 8,200 cycles are 41 % of a core of 4 GHz.
@@ -21,18 +21,56 @@ PAPER = trace_cost.Prices(switch=13_000, hot=650, hz=4e9, source="x", per_call=8
 
 
 def test_the_share_of_a_core_is_that_of_the_paper() -> None:
-    assert PAPER.share(8200, 200_000) == pytest.approx(0.41)
+    assert PAPER.share(200_000 * 8200, 1.0) == pytest.approx(0.41)
 
 
 def test_the_summary_has_the_cost_by_switch_hot_and_by_another_interface() -> None:
     counted = Stats({"read": Call(150_000, errors=2), "sendmsg": Call(50_000)}, wall_s=1.0)
     lines = trace_cost.summary(counted, PAPER).splitlines()
-    head = "call calls errors calls/s switch: cycles of a core hot: cycles of a core"
+    head = "call calls errors calls/s bytes switch: cycles of a core hot: cycles of a core"
     assert " ".join(lines[0].split()) == f"{head} 8,200 cycles of a core"
     assert lines[1].split() == ["read", "150,000", "2", "150,000", "1,950,000,000", "48.8%",
                                 "97,500,000", "2.4%", "1,230,000,000", "30.8%"]  # fmt: skip
     assert lines[3].split()[-1] == "41.0%"
     assert "13,000 cycles by switch, 650 hot" in lines[4]
+
+
+def test_copying_is_priced_at_the_mean_size_of_a_call() -> None:
+    prices = trace_cost.Prices(
+        switch=10_000, hot=400, hz=4e9, source="x", per_call=8200,
+        switch_copies=[(0, 0), (1024, 100), (4096, 400)], hot_copies=[(0, 0), (4096, 1000)],
+    )  # fmt: skip
+    # 2,500 bytes a call lie between two sizes that were measured.
+    each = [10_000 + 100 + 300 * (2500 - 1024) / 3072, 400 + 1000 * 2500 / 4096, 8200]
+    assert prices.of(Call(1000, bytes=2_500_000)) == pytest.approx([1000 * cost for cost in each])
+    assert prices.of(Call(1000)) == [10_000_000, 400_000, 8_200_000]
+    counted = Stats({"read": Call(1000, bytes=4_096_000), "close": Call(1000)}, wall_s=1.0)
+    lines = trace_cost.summary(counted, prices).splitlines()
+    rows = {line.split()[0]: line.split() for line in lines[1:4]}
+    assert rows["read"][3:8] == ["3.9", "MiB", "10,400,000", "0.3%", "1,400,000"]
+    assert rows["total"][5] == "20,400,000"
+    assert "at the mean size of each call" in lines[-1]
+
+
+def test_copying_beyond_what_was_measured_goes_on_as_the_last_piece_did() -> None:
+    points = [(0.0, 0.0), (1000.0, 100.0), (2000.0, 300.0)]
+    for size, cycles in ((0, 0), (500, 50), (1500, 200), (2000, 300), (10_000, 1900)):
+        assert trace_cost.copying(points, size) == pytest.approx(cycles)
+    assert trace_cost.copying([], 10_000) == 0
+
+
+def test_prices_of_copying_come_from_the_result_and_never_fall(repository: Path) -> None:
+    result = model.read(repository / "results" / "bench.json")
+    prices = trace_cost.prices(result, "x", None)
+    assert prices is not None
+    for copies in (prices.hot_copies, prices.switch_copies):
+        sizes, cycles = zip(*copies, strict=True)
+        assert sizes[0] == 0
+        assert sizes[-1] >= 1 << 20
+        assert list(sizes) == sorted(sizes)
+        assert list(cycles) == sorted(cycles)
+        # A byte is copied: that is neither nothing nor ten cycles.
+        assert 0.01 < cycles[-1] / sizes[-1] < 10
 
 
 def test_the_summary_shows_chosen_calls_only() -> None:
@@ -59,15 +97,6 @@ def test_statistics_that_nobody_wrote_are_an_error() -> None:
     for data in (b"", b"\0\0", b"{", b'{"calls": 3}'):
         with pytest.raises(StatsError):
             stats.decode(data)
-
-
-def test_a_process_that_is_no_host_has_no_statistics() -> None:
-    with subprocess.Popen(["sleep", "60"]) as other:
-        with pytest.raises(StatsError, match="is no `hotcalls run` of yours"):
-            stats.read_running(other.pid)
-        other.kill()
-    with pytest.raises(StatsError, match="there is no process"):
-        stats.read_running(2**22 - 1)
 
 
 @pytest.mark.usefixtures("small_table")

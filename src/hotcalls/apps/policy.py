@@ -22,13 +22,15 @@ else:  # the same parser under its older name
 
 from hotcalls.apps import policy_groups, policy_values
 from hotcalls.apps.policy_lines import Lines, line_of_error
-from hotcalls.apps.policy_values import AddressRule, Bad
+from hotcalls.apps.policy_values import TOTALS, AddressRule, Bad, Total
 from hotcalls.errors import PolicyError
 
 VERSION = 1
 _SUFFIX = ".toml"
 #: A policy that includes itself would otherwise never end.
 _DEPTH = 8
+#: RUN_TOTALS_MAX of native/run_total.h, less those that learning needs.
+TOTALS_MAX = 26
 
 
 @dataclass
@@ -51,8 +53,13 @@ class Policy:
         Whether `calls` are those that are refused.
     call_errnos
         What a call is refused with, where its entry says so.
+    totals
+        How many bytes may be moved; each that fits a descriptor holds.
+    asked
+        Names of calls of which a function of the user is asked, too; see `policy_hook`.
     error_number
-        What everything else is refused with; None: EPERM for calls, EACCES for the rest.
+        What everything else is refused with; None: EPERM for calls, EDQUOT for totals, EACCES for
+        the rest.
     """
 
     read_only: list[str] = field(default_factory=list)
@@ -67,12 +74,20 @@ class Policy:
     calls: set[str] | None = None
     calls_denied: bool = False
     call_errnos: dict[str, int] = field(default_factory=dict)
+    totals: list[Total] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
     error_number: int | None = None
 
     def compiled(self) -> str:
         """Return the text that the host process reads."""
         lines = [f"hotcalls-policy {VERSION}"]
         lines += self._call_lines() + self._path_lines() + self._address_lines()
+        refused = errno.EDQUOT if self.error_number is None else self.error_number
+        for total in self.totals:
+            lines += total.lines(refused)
+        silent = errno.EPERM if self.error_number is None else self.error_number
+        asked = sorted(set(policy_groups.decided(self.asked).values()))
+        lines += [f"ask {name} {silent}" for name in asked]
         return "\n".join([*lines, "end", ""])
 
     def _refuse(self, fallback: int) -> str:
@@ -104,7 +119,7 @@ class Policy:
             (self.read_write, "allow", "allow"),
         ):
             for prefix in sorted(prefixes):
-                shown = prefix.replace("\\", "\\\\").replace("\n", "\\n")
+                shown = policy_values.escaped(prefix)
                 lines += [f"path read {read} {shown}", f"path write {write} {shown}"]
         return lines
 
@@ -160,7 +175,9 @@ class _Reader:
 
     def strings(self, key: str) -> list[str]:
         """Return a list of strings; one string stands for a list of one."""
-        value = self.data[key]
+        return self._strings_of(key, self.data[key])
+
+    def _strings_of(self, key: str, value: object) -> list[str]:
         if isinstance(value, str):
             return [value]
         if not isinstance(value, list):
@@ -227,6 +244,17 @@ class _Reader:
         rules = getattr(self.policy, _FIELDS[key])
         rules += self.each(key, policy_values.bind)
 
+    def totals(self, key: str) -> None:
+        """Read a list of totals of bytes; a number alone is one."""
+        value = self.data[key]
+        given = value if isinstance(value, list) else [value]
+        numbers = [str(each) if type(each) is int else each for each in given]
+        for item in self._strings_of(key, numbers):
+            try:
+                self.policy.totals.append(policy_values.total(TOTALS[key], item))
+            except Bad as bad:
+                raise self.fail(key, str(bad), item) from bad
+
     def families(self, key: str) -> None:
         """Read a list of address families."""
         names, denied = policy_values.negated(self.strings(key))
@@ -282,6 +310,9 @@ class _Reader:
                 raise self.fail(
                     allow, f'has no effect, because nothing is denied; add {deny} = "any"'
                 )
+        if len(self.policy.totals) > TOTALS_MAX:
+            key = next(key for key in self.data if key in TOTALS or key == "Include")
+            raise self.fail(key, f"there are more than {TOTALS_MAX} totals; leave some out")
         seen: dict[str, str] = {}
         for key in ("ReadOnlyPaths", "ReadWritePaths", "InaccessiblePaths"):
             for prefix in getattr(self.policy, _FIELDS[key]):
@@ -310,6 +341,7 @@ _KEYS = {
     "RestrictAddressFamilies": _Reader.families,
     "SystemCallFilter": _Reader.calls,
     "SystemCallErrorNumber": _Reader.error_number,
+    **dict.fromkeys(TOTALS, _Reader.totals),
 }
 
 
@@ -330,6 +362,7 @@ def merge(into: Policy, other: Policy) -> None:
         into.calls = (into.calls or set()) | other.calls
         into.calls_denied = other.calls_denied
     into.call_errnos.update(other.call_errnos)
+    into.totals.extend(other.totals)
     if into.error_number is None:
         into.error_number = other.error_number
 

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from hotcalls.apps.policy_values import TOTALS
+
 #: Of another process: its number is another one the next time.
 _PROCESS = re.compile(r"^/proc/\d+(?=/|$)")
 _ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
@@ -34,6 +36,8 @@ class Used:
         Addresses with ports, as a policy writes them.
     families
         AF_ numbers of sockets that were bound or connected.
+    totals
+        Bytes that were moved, by the kinds of `policy_values.Total`.
     """
 
     calls: set[str] = field(default_factory=set)
@@ -42,6 +46,7 @@ class Used:
     reached: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
     families: set[int] = field(default_factory=set)
+    totals: dict[str, int] = field(default_factory=dict)
 
 
 def _path(text: str) -> str:
@@ -67,7 +72,9 @@ def take(used: Used, line: str) -> bool:
     words = line.rstrip("\n").split(" ")
     if words[0] != "used" or len(words) < 3:
         return False
-    if words[1] == "call":
+    if words[1] == "total" and len(words) == 4:
+        used.totals[words[2]] = int(words[3])
+    elif words[1] == "call":
         used.calls.add(words[2])
     elif words[1] == "path" and len(words) >= 5:
         target = used.write if words[2] == "write" else used.read
@@ -157,4 +164,10 @@ def toml(used: Used, command: str) -> str:
     if used.families:
         known = [_FAMILY_NAMES[family] for family in used.families if family in _FAMILY_NAMES]
         lines += _list("RestrictAddressFamilies", known)
+    if used.totals:
+        lines += [
+            "",
+            "# The bytes of this run. For a program that ends by itself; a server needs more.",
+        ]
+        lines += [f'# {key} = "{used.totals.get(kind, 0)}"' for key, kind in TOTALS.items()]
     return "\n".join([*lines, ""])

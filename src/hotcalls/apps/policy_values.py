@@ -32,6 +32,43 @@ class AddressRule:
         return f"{kind} {self.network.with_prefixlen} {self.first}-{self.last}"
 
 
+#: Keys of totals, and what the host process calls them.
+TOTALS = {
+    "IPIngressBytesMax": "ip-in",
+    "IPEgressBytesMax": "ip-out",
+    "IOReadBytesMax": "io-read",
+    "IOWriteBytesMax": "io-write",
+}
+
+
+@dataclass(frozen=True)
+class Total:
+    """A total of bytes, and what it is of.
+
+    Parameters
+    ----------
+    kind
+        As the host process calls it: ``ip-in``, ``ip-out``, ``io-read`` or ``io-write``.
+    size
+        In bytes.
+    prefix, addresses
+        Of files below a path; of peers. Without both, of everything.
+    """
+
+    kind: str
+    size: int
+    prefix: str = ""
+    addresses: tuple[AddressRule, ...] = ()
+
+    def lines(self, refused: int) -> list[str]:
+        """Write it as the host process reads it."""
+        found = [f"total {self.kind} {self.size} {refused}"]
+        found += [f"only {rule.words()}" for rule in self.addresses]
+        if self.prefix:
+            found.append(f"only path {escaped(self.prefix)}")
+        return found
+
+
 #: The names that systemd has for addresses.
 NAMED = {
     "any": ("0.0.0.0/0", "::/0"),
@@ -72,6 +109,37 @@ def path_prefix(text: str) -> str:
     if any(sign in text for sign in "*?["):
         raise Bad(f"`{text}`: there are no patterns; a path covers all that is below it")
     return "/" + "/".join(parts)
+
+
+def escaped(path: str) -> str:
+    """Write a path such that it is one line."""
+    return path.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+#: What the host process counts with.
+_BYTES_MAX = (1 << 62) - 1
+
+
+def size(text: str) -> int:
+    """Return the bytes of ``65536`` or ``64K``: K, M, G and T are powers of 1024."""
+    digits, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS and text else (text, "")
+    if not (digits.isascii() and digits.isdecimal()):
+        raise Bad(f"`{text}` is no number of bytes; write 65536, 64K, 10M, 2G or 1T")
+    value = int(digits) << _UNITS[unit]
+    if value > _BYTES_MAX:
+        raise Bad(f"`{text}` is more than can be counted; leave the total out")
+    return value
+
+
+def total(kind: str, text: str) -> Total:
+    """Return the total of ``SIZE``, ``PATH SIZE`` or ``ADDRESS[/BITS] [PORT[-PORT]] SIZE``."""
+    of, _, last = text.strip().rpartition(" ")
+    if not of:
+        return Total(kind, size(last))
+    if kind.startswith("io-"):
+        return Total(kind, size(last), prefix=path_prefix(of.strip()))
+    return Total(kind, size(last), addresses=tuple(address(of)))
 
 
 def ports(text: str) -> tuple[int, int]:

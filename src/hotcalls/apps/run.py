@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hotcalls.apps import launcher, stats_file
+from hotcalls.apps import launcher
 from hotcalls.apps.launcher import Options
 from hotcalls.apps.program import Program, ProgramError, resolve
 from hotcalls.failure import HotcallsError
@@ -20,6 +20,7 @@ from hotcalls.failure import HotcallsError
 if TYPE_CHECKING:
     # Loaded late: a program must not wait for what it does not use.
     from hotcalls.apps.policy import Policy
+    from hotcalls.apps.policy_hook import Hook
 
 _PATH = click.Path(dir_okay=False, path_type=Path)
 _EPILOG = """\b
@@ -31,7 +32,7 @@ _EPILOG = """\b
              no pointer and no length of it
 
 A process enclave is not SGX. Exit codes: the program's; 125 hotcalls failed, 126 the program cannot
-run in an enclave, 127 there is no such program; 3 the policy was refused.
+run in an enclave, 127 there is no such program; 3 the policy or its hook was refused.
 """
 
 
@@ -58,6 +59,18 @@ def read_policy(name: str | None) -> Policy | None:
         raise PolicyError(
             f"there is no such file, and the policies that are shipped are {known}", path=str(path)
         ) from error
+
+
+def _hook(name: str | None, calls: str | None, timeout_s: float) -> Hook | None:
+    """Return who is to be asked."""
+    if name is None and calls is None:
+        return None
+    if name is None or not calls:
+        raise click.UsageError("--policy-hook and --policy-hook-calls belong together")
+    from hotcalls.apps import policy_hook
+
+    words = [word.strip() for word in calls.split(",")]
+    return policy_hook.Hook(policy_hook.load(name), words, timeout_s)
 
 
 def _say_what_is_not_contained(learning: bool) -> None:
@@ -116,22 +129,17 @@ def _run(
             # A descriptor of its own: the program may close or redirect its standard error.
             options.log_fd = os.dup(2)
             stack.callback(os.close, options.log_fd)
-        if learn is None and not stats:
-            if options.stats_fd is None:
-                # Its name holds our process id, which stays through exec: `hotcalls stats PID`.
-                options.stats_fd = stats_file.create()
+        if learn is None and not stats and options.hook is None:
             launcher.replace(program, options)
-        import tempfile
-
-        with tempfile.TemporaryFile() as kept:
-            options.stats_fd = kept.fileno()
-            with launcher.started(program, options) as process:
-                status = process.wait()
-            kept.seek(0)
-            counted = kept.read()
+        kept = options.stats_fd
+        if kept is None:
+            kept = stack.enter_context(launcher.counting(options))
+        with launcher.started(program, options) as process:
+            status = process.wait()
         if stats:
             from hotcalls.apps import stats as statistics
 
+            counted = os.pread(kept, os.fstat(kept).st_size, 0)
             click.echo(statistics.table(statistics.decode(counted)), err=True)
     launcher.leave_like(status)
 
@@ -151,6 +159,19 @@ def _run(
     help="What the program may do; a file, or the name of one that is shipped.",
 )
 @click.option(
+    "--policy-hook",
+    metavar="MODULE:FUNCTION",
+    help="A Python function that is asked about the calls of --policy-hook-calls, too.",
+)
+@click.option(
+    "--policy-hook-calls",
+    metavar="CALLS",
+    help="Calls and @groups, parted by commas, that the hook is asked about.",
+)
+@click.option("--policy-hook-timeout", type=click.FloatRange(0.001, 3600), default=1.0,
+              show_default=True, metavar="SECONDS",
+              help="What the hook has not answered by then is refused.")  # fmt: skip
+@click.option(
     "--learn-policy",
     type=_PATH,
     metavar="FILE",
@@ -168,6 +189,9 @@ def run_command(
     command: tuple[str, ...],
     mode: str,
     policy_name: str | None,
+    policy_hook: str | None,
+    policy_hook_calls: str | None,
+    policy_hook_timeout: float,
     learn_policy: Path | None,
     stats: bool,
     log: Path | None,
@@ -180,6 +204,7 @@ def run_command(
     """
     try:
         options = Options(mode=mode, policy=read_policy(policy_name))
+        options.hook = _hook(policy_hook, policy_hook_calls, policy_hook_timeout)
         program = resolve(list(command))
     except ProgramError as error:
         click.echo(f"hotcalls run: {error}", err=True)

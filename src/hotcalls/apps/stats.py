@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the host process of ``hotcalls run`` counted, as a table; and ``hotcalls stats PID``.
+"""What the host process of ``hotcalls run`` counted, as a table.
 
 Host side. The counters are the host process's own: the enclave cannot forge them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import struct
 import time
-from pathlib import Path
 
 import msgspec
 
-from hotcalls.apps.stats_file import StatsError as StatsError
-from hotcalls.apps.stats_file import path_of
+from hotcalls.failure import HotcallsError
 
 #: native/run_stats.h: struct run_stats_header, struct run_stats_row.
 _MAGIC = 0x3153544154534348
@@ -33,6 +30,10 @@ def bucket_end(bucket: int) -> float:
     """Return the cycles at which a bucket of channel.h ends."""
     octave, quarter = divmod(bucket, 4)
     return float((4 + quarter + 1) << (octave + _FIRST_SHIFT)) / 4
+
+
+class StatsError(HotcallsError):
+    """There are no statistics to show; says why."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -83,6 +84,7 @@ class Stats(msgspec.Struct, frozen=True):
     parked: int = 0
     handed: int = 0
     sleeps: int = 0
+    program_pid: int = 0
 
 
 def decode(data: bytes, now_ns: int | None = None) -> Stats:
@@ -102,9 +104,20 @@ def decode(data: bytes, now_ns: int | None = None) -> Stats:
     """
     if len(data) < _HEADER.size:
         raise StatsError("the host process counted nothing: it ended before the program began")
-    magic, count, size, mode, per_us, started, ended, host, program, host_pid, _, *waits = (
-        _HEADER.unpack_from(data)
-    )
+    (
+        magic,
+        count,
+        size,
+        mode,
+        per_us,
+        started,
+        ended,
+        host,
+        program,
+        host_pid,
+        program_pid,
+        *waits,
+    ) = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise StatsError("these are no statistics of a host process of this version")
     if size != _ROW.size or count > _ROWS_MAX or len(data) < _HEADER.size + count * size:
@@ -135,6 +148,7 @@ def decode(data: bytes, now_ns: int | None = None) -> Stats:
         parked=waits[0],
         handed=waits[1],
         sleeps=waits[2],
+        program_pid=program_pid,
     )
 
 
@@ -147,7 +161,8 @@ def _nanoseconds(value: float) -> str:
     return f"{value / 1e9:.3g} s"
 
 
-def _bytes(value: int) -> str:
+def in_bytes(value: int) -> str:
+    """A size as people read it."""
     for limit, scale, unit in ((1 << 20, 1 << 10, "KiB"), (1 << 30, 1 << 20, "MiB")):
         if value < 1 << 10:
             return f"{value} B"
@@ -196,31 +211,5 @@ def _row(name: str, call: Call, stats: Stats) -> tuple[str, ...]:
         f"{call.errors:,}" if call.errors else "",
         _nanoseconds(call.cycles(0.5) * ns),
         _nanoseconds(call.cycles(0.99) * ns),
-        _bytes(call.bytes),
+        in_bytes(call.bytes),
     )
-
-
-def read_running(pid: int) -> Stats:
-    """Return the statistics of a host process that runs, or of the host of an enclave.
-
-    Raises
-    ------
-    StatsError
-        When `pid` is neither.
-    """
-    for candidate in (pid, _parent(pid)):
-        with contextlib.suppress(FileNotFoundError):
-            found = decode(path_of(candidate).read_bytes())
-            if found.host_pid == candidate:
-                return found
-    raise StatsError(
-        f"process {pid} is no `hotcalls run` of yours: find it with `pgrep -x hotcalls-run`"
-    )
-
-
-def _parent(pid: int) -> int:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError as error:
-        raise StatsError(f"there is no process {pid}") from error
-    return int(text.rpartition(")")[2].split()[1])

@@ -30,6 +30,13 @@ class SyscallsError(HotcallsError):
     """The table of system calls is not there."""
 
 
+class Parameter(msgspec.Struct, frozen=True):
+    """What the message of a call carries: fd, dirfd, scalar, string, in, out or inout."""
+
+    name: str
+    kind: str
+
+
 class Call(msgspec.Struct, frozen=True):
     """One system call."""
 
@@ -39,6 +46,8 @@ class Call(msgspec.Struct, frozen=True):
     number: int | None = None
     #: What a refused call fails with.
     errno: str = ""
+    #: Of the message to the host process.
+    parameters: list[Parameter] = []
 
     def reaches_host(self) -> bool:
         """Whether the host process performs it, so that a policy can refuse it."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -80,12 +79,11 @@ def _count(
     if source is not None:
         prices = trace_cost.prices(model.read(source), str(source), other)
     only, options.trace = tuple(options.trace), ()
-    with tempfile.TemporaryFile() as kept:
-        options.stats_fd = kept.fileno()
+    with launcher.counting(options) as kept:
         with launcher.started(program, options) as process:
             status = process.wait()
-        kept.seek(0)
-        text = trace_cost.summary(statistics.decode(kept.read()), prices, only)
+        counted = os.pread(kept, os.fstat(kept).st_size, 0)
+    text = trace_cost.summary(statistics.decode(counted), prices, only)
     if output is not None:
         output.write_text(text + "\n", encoding="utf-8")
     else:

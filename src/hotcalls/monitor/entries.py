@@ -21,7 +21,7 @@ _Name = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One enclave, as its host wrote it down.
+    """One enclave, or one program in `hotcalls run`, as its host wrote it down.
 
     Attributes
     ----------
@@ -33,6 +33,9 @@ class Entry(msgspec.Struct, frozen=True):
         Descriptors of the host: of its own channel, then of its clients'.
     ecalls, ocalls
         Names by id.
+    counters
+        Of a program: the file beside this one that its host process counts in. Its `pid` is the
+        host process; the program's own is in there.
     """
 
     version: int
@@ -47,13 +50,14 @@ class Entry(msgspec.Struct, frozen=True):
     ]
     ecalls: Annotated[list[_Name], msgspec.Meta(max_length=65536)]
     ocalls: Annotated[list[_Name], msgspec.Meta(max_length=65536)]
+    counters: Annotated[str, msgspec.Meta(pattern=r"^(\d+-\d+-\d+\.stats)?\Z")] = ""
 
 
 _decode = msgspec.json.Decoder(Entry).decode
 
 
-def read(path: Path) -> Entry | None:
-    """Return what a file says; None if it is none of ours."""
+def contents(path: Path) -> bytes | None:
+    """Return what a file holds; None if it is none of ours."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -62,12 +66,21 @@ def read(path: Path) -> Entry | None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > ENTRY_MAX:
             return None
-        entry = _decode(os.read(descriptor, ENTRY_MAX))
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return os.read(descriptor, ENTRY_MAX)
+    except OSError:
         return None
     finally:
         os.close(descriptor)
-    return entry if entry.version == VERSION else None
+
+
+def read(path: Path) -> Entry | None:
+    """Return what a file says; None if it is none of ours."""
+    data = contents(path)
+    try:
+        entry = _decode(data) if data is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return entry if entry is not None and entry.version == VERSION else None
 
 
 def printable(text: str) -> str:

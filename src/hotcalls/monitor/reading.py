@@ -66,15 +66,15 @@ def read(entry: Entry) -> Reading:
         statistics = statistics_of(_together(raw), entry.ecalls, entry.ocalls)
     except Unreadable as unreadable:
         error = str(unreadable)
-    inside, inside_responders = _threads(entry.pid)
-    _, outside_responders = _threads(entry.host)
+    inside, inside_responders = threads(entry.pid)
+    _, outside_responders = threads(entry.host)
     return Reading(
         statistics=statistics,
         error=error,
         clients=max(0, clients),
         cpu_s=inside,
         responder_cpu_s=inside_responders + outside_responders,
-        memory_bytes=_memory(entry.pid),
+        memory_bytes=memory(entry.pid),
     )
 
 
@@ -126,7 +126,7 @@ def _together(raw: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return total
 
 
-def _threads(pid: int) -> tuple[float, float]:
+def threads(pid: int) -> tuple[float, float]:
     """Processor time of a process, and of its responders."""
     total = responders = 0
     try:
@@ -143,7 +143,8 @@ def _threads(pid: int) -> tuple[float, float]:
     return total / _TICKS, responders / _TICKS
 
 
-def _memory(pid: int) -> int:
+def memory(pid: int) -> int:
+    """Resident memory of a process."""
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * _PAGE

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of a user's running enclaves: a file for each, which its host writes and removes.
+"""The list of what a user runs: a file for each enclave and each program in one.
 
-Host side. The list is a convenience: not being able to write it never keeps an enclave from
-running, and what it says is checked against /proc before anybody believes it.
+Host side. Its host writes and removes it; what a host has left that was killed, or that ``hotcalls
+run`` became, is removed by whoever looks next. The name begins with the process that it stands or
+falls with, when that started, and whose process numbers these are; so nobody has to read a file to
+know that it is over. The list is a convenience: not being able to write it never keeps anything
+from running, and what it says is checked against /proc before anybody believes it.
+
+Small on purpose: ``hotcalls run`` loads it before every program that it starts.
 """
 
 from __future__ import annotations
@@ -13,29 +18,45 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from hotcalls.monitor.entries import Entry
 
-VERSION = 1
+VERSION = 2
 FOLDER = "hotcalls"
 
 
-def folder() -> Path | None:
-    """Where the files are, made if need be; None: there is no place that only this user writes."""
-    uid = os.geteuid()
+class Counters(NamedTuple):
+    """A file that the host process of a program counts in, and its descriptor, which is open."""
+
+    path: Path
+    descriptor: int
+
+
+def _place(uid: int) -> Path:
     for parent in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{uid}"):
         if parent.startswith("/") and _is_ours(Path(parent), uid):
-            return _made(Path(parent) / FOLDER, uid)
+            return Path(parent) / FOLDER
     # Anybody may have made this name before us: it counts only if it is ours, and ours alone.
-    return _made(Path(f"/tmp/{FOLDER}-{uid}"), uid)  # noqa: S108
+    return Path(f"/tmp/{FOLDER}-{uid}")  # noqa: S108
 
 
-def _made(path: Path, uid: int) -> Path | None:
-    with contextlib.suppress(FileExistsError):
+def folder() -> Path | None:
+    """Where the files are, made if need be; None: there is no place that only this user uses."""
+    uid = os.geteuid()
+    path = _place(uid)
+    with contextlib.suppress(OSError):
         path.mkdir(mode=0o700)
     return path if _is_ours(path, uid) else None
+
+
+def obstacle() -> str:
+    """Why nothing is listed, in words; empty when there is a list."""
+    if folder() is not None:
+        return ""
+    uid = os.geteuid()
+    return f"{_place(uid)} is not a directory that user {uid} alone may use: remove it"
 
 
 def _is_ours(path: Path, uid: int) -> bool:
@@ -72,23 +93,93 @@ def register(
             "ecalls": list(ecalls),
             "ocalls": list(ocalls),
         }
-        path = where / f"{os.getpid()}-{pid}.json"
-        draft = path.with_suffix(".new")
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(file, json.dumps(entry).encode())
-        finally:
-            os.close(file)
-        draft.rename(path)
+        return _write(where / f"{_stem(os.getpid())}-{pid}.json", entry)
     except Exception:
         # Whatever it is: a full disk, or an interpreter that has given up the right to read its
         # own library. The enclave runs.
         return None
+
+
+def _stem(pid: int) -> str:
+    return f"{pid}-{started(pid)}-{namespace()}"
+
+
+def _write(path: Path, entry: dict[str, Any]) -> Path:
+    draft = path.with_suffix(".new")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, json.dumps(entry).encode())
+    finally:
+        os.close(file)
+    draft.rename(path)
     return path
 
 
+def create_counters() -> Counters | None:
+    """Make a file for the counters of a program; None if that is not possible.
+
+    The caller closes the descriptor. What is over is removed from the list.
+    """
+    try:
+        where = folder()
+        if where is None:
+            return None
+        _sweep(where)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        # Another one in this process may not have its final name yet.
+        for attempt in range(100):
+            path = where / f"{_stem(os.getpid())}-{attempt}.stats"
+            with contextlib.suppress(FileExistsError):
+                return Counters(path, os.open(path, flags, 0o600))
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def register_run(name: str, host: int, counters: Counters) -> tuple[Path, ...]:
+    """Add a program to the list, whose host process counts in `counters`; what to `forget`.
+
+    Parameters
+    ----------
+    name
+        Of the program.
+    host
+        The host process, or this one before it becomes the host process.
+    """
+    path = counters.path
+    try:
+        path = path.rename(path.with_name(f"{_stem(host)}.stats"))
+        entry = {
+            "version": VERSION,
+            "name": name[:256],
+            "pid": host,
+            "started": started(host),
+            "host": host,
+            "host_started": started(host),
+            "namespace": namespace(),
+            "channels": [],
+            "ecalls": [],
+            "ocalls": [],
+            "counters": path.name,
+        }
+        return _write(path.with_suffix(".json"), entry), path
+    except (OSError, ValueError):
+        return (path,)
+
+
+def _sweep(where: Path) -> None:
+    """Remove what belongs to processes that have ended."""
+    for path in where.iterdir():
+        try:
+            pid, since, whose = map(int, path.name.partition(".")[0].split("-")[:3])
+        except ValueError:
+            continue
+        if whose == namespace() and not _runs(pid, since):
+            forget(path)
+
+
 def forget(path: Path | None) -> None:
-    """Take an enclave off the list."""
+    """Take something off the list."""
     if path is not None:
         with contextlib.suppress(OSError):
             path.unlink()
@@ -112,12 +203,13 @@ def namespace() -> int:
 
 
 def entries() -> Iterator[Entry]:
-    """All enclaves of this user that run; files of others that have ended are removed."""
+    """All that this user runs; files of what has ended are removed."""
     from hotcalls.monitor.entries import read
 
     where = folder()
     if where is None:
         return
+    _sweep(where)
     for path in sorted(where.glob("*.json")):
         entry = read(path)
         if entry is None or (entry.namespace == namespace() and not alive(entry)):
@@ -128,7 +220,11 @@ def entries() -> Iterator[Entry]:
 
 def alive(entry: Entry) -> bool:
     """Whether the enclave and its host are still the processes of the entry."""
+    return _runs(entry.host, entry.host_started) and _runs(entry.pid, entry.started)
+
+
+def _runs(pid: int, since: int) -> bool:
     try:
-        return started(entry.host) == entry.host_started and started(entry.pid) == entry.started
+        return started(pid) == since
     except (OSError, ValueError):
         return False

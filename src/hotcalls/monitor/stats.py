@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hotcalls stats``: what one running enclave did since its launch, function by function."""
+"""``hotcalls stats``: what one enclave or program did since its start, function by function."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from hotcalls.apps import stats as counted
 from hotcalls.errors import HotcallsError
-from hotcalls.monitor import registry
+from hotcalls.monitor import registry, runs
 from hotcalls.monitor.entries import Entry, printable
 from hotcalls.monitor.reading import Reading, microseconds, overall, read
 from hotcalls.monitor.top import console, in_bytes, in_time
@@ -26,14 +27,18 @@ class NoStatistics(HotcallsError):
 
 
 def find(pid: int) -> Entry | None:
-    """Return the enclave with this process, or whose host has it; None if there is none.
+    """Return the enclave or program with this process or this host; None if there is none.
 
     Raises
     ------
     NoStatistics
         There is more than one.
     """
-    found = [entry for entry in registry.entries() if pid in (entry.pid, entry.host)]
+    found = [
+        entry
+        for entry in registry.entries()
+        if pid in (entry.pid, entry.host) or (entry.counters and runs.read(entry).pid == pid)
+    ]
     exact = [entry for entry in found if entry.pid == pid]
     if exact:
         return exact[0]
@@ -116,22 +121,17 @@ def _line(kind: str, counters: Counters) -> str:
     )
 
 
-def _show_run(pid: int, as_json: bool) -> None:
-    """Show the calls of a `hotcalls run`, which keeps its own count."""
-    from hotcalls.apps import stats as runs
-    from hotcalls.apps.stats_file import StatsError
-
-    try:
-        found = runs.read_running(pid)
-    except StatsError as error:
-        raise NoStatistics(
-            f"process {pid} is no enclave of this user nor the host of one, see `hotcalls top`; "
-            f"and {error}"
-        ) from None
+def _show_run(entry: Entry, as_json: bool) -> None:
+    """Show the calls of a program, which its host process counts."""
+    look = runs.read(entry)
+    if look.stats is None:
+        raise NoStatistics(f"{printable(entry.name)}: {look.error}")
     if as_json:
+        found = {"name": entry.name, **msgspec.to_builtins(look.stats)}
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    else:
-        click.echo(runs.table(found))
+        return
+    click.echo(f"{printable(entry.name)}: pid {look.pid}, host {entry.host}")
+    click.echo(counted.table(look.stats))
 
 
 @click.command("stats", epilog="Exit codes: 0 printed, 1 nothing of that PID, 2 wrong usage.")
@@ -144,7 +144,13 @@ def stats_command(pid: int, as_json: bool) -> None:
     """
     entry = find(pid)
     if entry is None:
-        _show_run(pid, as_json)
+        why = registry.obstacle() or "see `hotcalls top`"
+        raise NoStatistics(
+            f"process {pid} is no enclave of this user, no `hotcalls run`, nor the host of one; "
+            f"{why}"
+        )
+    if entry.counters:
+        _show_run(entry, as_json)
         return
     reading = read(entry)
     found = summary(entry, reading)

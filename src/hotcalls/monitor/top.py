@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hotcalls top``: a live view of every running enclave of the user."""
+"""``hotcalls top``: a live view of every enclave of the user, and of programs in one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 import msgspec
 
-from hotcalls.monitor import registry
+from hotcalls.monitor import registry, runs
 from hotcalls.monitor.entries import Entry, printable
 from hotcalls.monitor.reading import Reading, microseconds, overall, read, since
+from hotcalls.monitor.runs import RunReading
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,17 +32,20 @@ class Row(msgspec.Struct, frozen=True):
     clients
         Processes that are connected: 1 unless it is served.
     calls_per_s
-        Ecalls.
+        Ecalls; of a program in `hotcalls run` its ocalls, as in all that follows.
     hot_share
         Of them, those that a spinning responder took: 0 to 1.
     p50_us, p99_us
-        Latency of ecalls, of one in 64.
+        Latency of ecalls, of one in 64; of a program the time in its host process, of one in 32.
     cpu, responder_cpu
-        Processors used: by the enclave; by the responders of both sides.
+        Processors used: by the enclave; by the responders of both sides, of a program by its
+        host process.
     fallbacks_per_s
-        Calls made hot that nobody took in time.
+        Calls made hot that nobody took in time; None of a program.
     calls
         Ecalls since the launch.
+    kind
+        ``enclave``, or ``run`` for a program in `hotcalls run`.
     memory_bytes
         Resident in the enclave.
     error
@@ -62,24 +66,34 @@ class Row(msgspec.Struct, frozen=True):
     calls: int | None
     memory_bytes: int
     error: str
+    kind: Literal["enclave", "run"] = "enclave"
+
+
+_Looks = dict[tuple[int, int], tuple[float, "Reading | RunReading"]]
 
 
 class Watcher:
     """Looks at all enclaves again and again, and says what happened in between."""
 
     def __init__(self) -> None:
-        self._before: dict[tuple[int, int], tuple[float, Reading]] = {}
+        self._before: _Looks = {}
 
     def look(self) -> list[Row]:
         """Return a row for each enclave that was there at the last look too, or since."""
-        now: dict[tuple[int, int], tuple[float, Reading]] = {}
+        now: _Looks = {}
         rows = []
         for entry in registry.entries():
             key = (entry.pid, entry.started)
-            at, reading = time.monotonic(), read(entry)
+            at = time.monotonic()
+            reading = runs.read(entry) if entry.counters else read(entry)
             now[key] = (at, reading)
             before_at, before = self._before.get(key, (at, reading))
-            rows.append(_row(entry, reading, before, at - before_at))
+            if isinstance(reading, RunReading):
+                assert isinstance(before, RunReading)
+                rows.append(_run_row(entry, reading, before, at - before_at))
+            else:
+                assert isinstance(before, Reading)
+                rows.append(_row(entry, reading, before, at - before_at))
         self._before = now
         return sorted(rows, key=lambda row: (-(row.calls_per_s or 0), row.name, row.pid))
 
@@ -115,6 +129,40 @@ def _row(entry: Entry, now: Reading, before: Reading, seconds: float) -> Row:
         calls=calls,
         memory_bytes=now.memory_bytes,
         error=printable(now.error),
+    )
+
+
+def _run_row(entry: Entry, now: RunReading, before: RunReading, seconds: float) -> Row:
+    rate = share = p50 = p99 = calls = None
+    if now.stats is not None:
+        total = runs.together(now.stats)
+        calls = total.count
+        if before.stats is not None and seconds > 0:
+            what = runs.since(total, runs.together(before.stats))
+            rate = what.count / seconds
+            if what.count:
+                share = what.hot / what.count
+            if sum(what.histogram) and now.stats.tsc_hz:
+                p50 = what.cycles(0.5) * 1e6 / now.stats.tsc_hz
+                p99 = what.cycles(0.99) * 1e6 / now.stats.tsc_hz
+    return Row(
+        name=printable(entry.name),
+        pid=now.pid or entry.pid,
+        host=entry.host,
+        clients=1,
+        calls_per_s=rate,
+        hot_share=share,
+        p50_us=p50,
+        p99_us=p99,
+        cpu=max(0.0, now.cpu_s - before.cpu_s) / seconds if seconds > 0 else 0.0,
+        responder_cpu=(
+            max(0.0, now.host_cpu_s - before.host_cpu_s) / seconds if seconds > 0 else 0.0
+        ),
+        fallbacks_per_s=None,
+        calls=calls,
+        memory_bytes=now.memory_bytes,
+        error=printable(now.error),
+        kind="run",
     )
 
 
@@ -188,9 +236,11 @@ NONE = "no enclave of this user is running"
 @click.option("--once", is_flag=True, help="Look for one interval, print, and leave.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, a list of enclaves.")
 def top_command(interval: float, once: bool, as_json: bool) -> None:
-    """Show every running enclave of this user: calls, latency, processor time, memory.
+    """Show every running enclave of this user, and every program in `hotcalls run`.
 
-    The numbers of the channels are written by the programs and enclaves that are watched, which can
+    Calls, latency, processor time, memory; of a program its calls to the outside.
+
+    The numbers of channels are written by the programs and enclaves that are watched, which can
     write what they like: they are for people, not for decisions. Ends with Ctrl-C.
     """
     watcher = Watcher()
@@ -205,6 +255,8 @@ def top_command(interval: float, once: bool, as_json: bool) -> None:
             return
         if not rows:
             click.echo(NONE)
+            if registry.obstacle():
+                click.echo(f"hotcalls top: {registry.obstacle()}", err=True)
             return
         out = console()
         out.print(table(rows, out.width))
