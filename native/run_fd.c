@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -130,6 +131,14 @@ long run_fd_hand(struct run_call *call)
     case ROW_socketpair:
     case ROW_pipe2:
         return make_pair(call);
+    case ROW_signalfd4: {
+        /* The program's signals are its own affair (shim_signalfd.c): this tells of them. */
+        int fd = eventfd(0, (int)call->a[2] & (EFD_CLOEXEC | EFD_NONBLOCK));
+        if (fd < 0)
+            return -errno;
+        run_fd_give(fd);
+        return fd;
+    }
     default:
         return -ENOSYS;
     }

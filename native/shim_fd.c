@@ -39,6 +39,8 @@ static void forget(int fd)
         shim_epoll_set_closed(fd);
     if (state->watches != 0 && !state->shared)
         shim_epoll_closed(fd);
+    if (state->kind == SHIM_SIGNAL)
+        shim_signals_closed(fd);
     state->kind = SHIM_UNKNOWN;
     state->nonblocking = 0;
     state->empty = 0;
@@ -69,6 +71,9 @@ static long duplicated(int from, long result)
     if (old == NULL || new == NULL)
         return result;
     shim_fd_new(result, (enum shim_kind)old->kind, 0);
+    new->signals = old->signals;
+    if (old->kind == SHIM_SIGNAL)
+        shim_signals_shared(old);
     old->shared = new->shared = 1;
     old->empty = 0;
     return result;

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 /* In the static TLS block: a trapped call may come before the thread has touched anything. */
 static __thread struct shim_thread g_thread __attribute__((tls_model("initial-exec")));
@@ -22,6 +23,7 @@ static struct {
 } g_owners[HC_SLOTS_MAX];
 static uint64_t g_slots_used[HC_SLOT_WORDS];
 static uint32_t g_said_fork;
+static uint32_t g_said_exec;
 static uint32_t g_dumpable = 1;
 
 struct shim_thread *shim_thread(void)
@@ -116,6 +118,16 @@ long shim_clone(const uint64_t *a)
     return -ENOSYS;
 }
 
+/* A shell's exec, a program that starts itself again: what ran is what runs on. */
+long shim_exec(void)
+{
+    shim_say_once(&g_said_exec,
+                  "hotcalls: the program tried to become another one (exec), which an enclave "
+                  "cannot: give `hotcalls run` that program itself\n",
+                  NULL);
+    return -ENOSYS;
+}
+
 /* ---- identity: both sides change --------------------------------------------------------------- */
 
 long shim_setid(enum row_id row, const uint64_t *a)
@@ -165,6 +177,8 @@ long shim_prctl(const uint64_t *a)
     case PR_SET_NO_NEW_PRIVS:
         return a[1] == 1u ? 0 : -EINVAL;
     case PR_SET_PDEATHSIG:
+        if (a[1] > SHIM_SIGNALS)
+            return -EINVAL;
         return 0; /* it ends with its host, which ends with its parent's will */
     case PR_GET_SECCOMP:
     case PR_SET_PTRACER:
@@ -202,6 +216,40 @@ long shim_kill(int pid, int number)
     return SHIM_ROW(ROW_kill, false, SHIM_ARG(pid), SHIM_ARG(number));
 }
 
+/* Nobody's parent. */
+long shim_wait(long number, const uint64_t *a)
+{
+    const uint32_t four = WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WALL | __WCLONE;
+    const uint32_t id =
+        WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | __WNOTHREAD | __WALL | __WCLONE;
+    uint32_t options = (uint32_t)(number == SYS_wait4 ? a[2] : a[3]);
+    if ((options & ~(number == SYS_wait4 ? four : id)) != 0 ||
+        (number == SYS_waitid && (options & (WEXITED | WSTOPPED | WCONTINUED)) == 0))
+        return -EINVAL;
+    return -ECHILD;
+}
+
+/* Groups and sessions. What this process is in the kernel says; it moves with setsid alone, as
+ * its terminal is the host's, which stays in the group that the user's shell has made. */
+long shim_group(long number, const uint64_t *a)
+{
+    int own = (int)SHIM_GATE(SYS_getpid, 0);
+    bool itself = number == SYS_getpgrp || (int)a[0] == 0 || (int)a[0] == own;
+    switch (number) {
+    case SYS_getpgrp:
+    case SYS_getpgid:
+        return itself ? SHIM_GATE(SYS_getpgid, 0) : shim_row(ROW_getpgid, a, false);
+    case SYS_getsid:
+        return itself ? SHIM_GATE(SYS_getsid, 0) : shim_row(ROW_getsid, a, false);
+    default:
+        if ((int)a[1] < 0)
+            return -EINVAL;
+        if (itself && SHIM_GATE(SYS_getsid, 0) == own)
+            return -EPERM;
+        return shim_row(ROW_setpgid, a, false);
+    }
+}
+
 long shim_tgkill(int tgid, int tid, int number)
 {
     int own = (int)SHIM_GATE(SYS_getpid, 0);
@@ -215,6 +263,8 @@ long shim_sched(long number, const uint64_t *a)
 {
     uint64_t own = (uint64_t)SHIM_GATE(SYS_gettid, 0);
     uint64_t who = number == SYS_setpriority ? a[1] : a[0];
+    if (number == SYS_setpriority && a[0] > PRIO_USER)
+        return -EINVAL;
     if ((number == SYS_setpriority && a[0] != PRIO_PROCESS) ||
         (who != 0 && who != own && (int)who != (int)SHIM_GATE(SYS_getpid, 0)))
         return -EPERM;
