@@ -37,7 +37,7 @@ void run_path_init(const char *program)
     int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     g_proc = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, (int)g_run_top) : -1;
     if (g_proc < 0 || fstat(g_proc, &status) != 0)
-        run_fail(4, "/proc: %s; mount procfs there", strerror(errno));
+        run_fail(125, "/proc: %s; mount procfs there", strerror(errno));
     (void)close(fd);
     g_proc_device = status.st_dev;
     if (realpath(program, g_program_path) == NULL)
@@ -48,25 +48,32 @@ void run_path_forbid(int fd)
 {
     struct stat status;
     if (fstat(fd, &status) != 0 || g_forbidden_count == sizeof g_forbidden / sizeof g_forbidden[0])
-        run_fail(4, "too many descriptors of our own");
+        run_fail(125, "too many descriptors of our own");
     g_forbidden[g_forbidden_count].device = status.st_dev;
     g_forbidden[g_forbidden_count++].inode = status.st_ino;
 }
 
 DIR *run_path_open_tasks(void)
 {
-    int fd = openat(g_proc, "self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 ? fdopendir(fd) : NULL;
+    long fd = run_fd_open_own(g_proc, "self/task", O_RDONLY | O_DIRECTORY);
+    return fd >= 0 ? fdopendir((int)fd) : NULL;
+}
+
+bool run_path_self(const char *link, char text[PATH_MAX])
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "self/%s", link);
+    ssize_t size = readlinkat(g_proc, path, text, PATH_MAX - 1u);
+    text[size > 0 ? size : 0] = '\0';
+    return size > 0;
 }
 
 /* The real name of what is open as `fd`. */
 static bool name_of(int fd, char name[PATH_MAX])
 {
     char link[32];
-    (void)snprintf(link, sizeof link, "self/fd/%d", fd);
-    ssize_t size = readlinkat(g_proc, link, name, PATH_MAX - 1u);
-    name[size > 0 ? size : 0] = '\0';
-    return size > 0;
+    (void)snprintf(link, sizeof link, "fd/%d", fd);
+    return run_path_self(link, name);
 }
 
 static bool is_ours(long id)
@@ -147,6 +154,9 @@ static const char *rewrite(const char *path, uint32_t which)
         if (*end == '\0' && end != rest + 4 && run_fd_owned(fd))
             return path;
     }
+    /* The same for both, and where we are not root the program's could not be followed. */
+    if (strncmp(rest, "/cwd/", 5) == 0 || strncmp(rest, "/root/", 6) == 0)
+        return path;
     (void)snprintf(g_rewritten[which], PATH_MAX, "/proc/%d%s", g_run_program, rest);
     return g_rewritten[which];
 }
@@ -208,13 +218,13 @@ static long open_parent(int dirfd, const char *path, const char **last)
         return -EISDIR;
     if (slash == NULL) {
         *last = path;
-        return open_raw(dirfd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+        return run_fd_open_own(dirfd, ".", O_PATH | O_DIRECTORY);
     }
     *last = slash + 1;
     size_t size = slash == path ? 1u : (size_t)(slash - path);
     memcpy(parent, path, size);
     parent[size] = '\0';
-    return open_raw(dirfd, parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    return run_fd_open_own(dirfd, parent, O_PATH | O_DIRECTORY);
 }
 
 /* Asks the policy about what is open as `fd`, or about `last` in it. */
@@ -237,10 +247,10 @@ static int ask(uint32_t row, enum run_path_use use, int fd, const char *last)
  */
 static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
 {
-    int look = O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW);
+    int look = O_PATH | (flags & O_NOFOLLOW);
     long handle = -ENOENT;
     if ((flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL) && (flags & O_TMPFILE) != O_TMPFILE)
-        handle = open_raw(dirfd, path, look, 0);
+        handle = run_fd_open_own(dirfd, path, look);
     if (handle < 0 && handle != -ENOENT)
         return handle;
     if (handle < 0 && (flags & O_CREAT) == 0)
@@ -287,8 +297,8 @@ long run_path_socket(uint32_t row, const char *path, bool binding, char *way, si
                      int *handle)
 {
     const char *last = NULL;
-    long fd = binding ? open_parent(AT_FDCWD, path, &last)
-                      : open_raw(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+    long fd =
+        binding ? open_parent(AT_FDCWD, path, &last) : run_fd_open_own(AT_FDCWD, path, O_PATH);
     *handle = -1;
     if (fd < 0)
         return fd;
@@ -394,11 +404,10 @@ static int judge_target(const struct run_call *call, const struct target *target
     long handle;
     if (path == NULL || *path == '\0')
         return 0; /* about the descriptor itself, which is the program's */
-    handle = target->last ? open_parent(dirfd, path, &last)
-                          : open_raw(dirfd, path, O_PATH | O_CLOEXEC, 0);
+    handle = target->last ? open_parent(dirfd, path, &last) : run_fd_open_own(dirfd, path, O_PATH);
     if (handle == -EISDIR) {
         last = NULL;
-        handle = open_raw(dirfd, path, O_PATH | O_CLOEXEC, 0);
+        handle = run_fd_open_own(dirfd, path, O_PATH);
     }
     if (handle < 0)
         return (int)-handle;
@@ -428,6 +437,17 @@ static bool is_own_exe(const char *path)
     return strcmp(path, own) == 0;
 }
 
+/* Where the program is, and its root: the same as ours, which we may follow. */
+static bool is_own_directory(const char *path)
+{
+    char own[64];
+    (void)snprintf(own, sizeof own, "/proc/%d/cwd", g_run_program);
+    if (strcmp(path, own) == 0)
+        return true;
+    (void)snprintf(own, sizeof own, "/proc/%d/root", g_run_program);
+    return strcmp(path, own) == 0;
+}
+
 long run_path(struct run_call *call)
 {
     struct target targets[2];
@@ -435,8 +455,15 @@ long run_path(struct run_call *call)
         const char *path = rewrite((const char *)(uintptr_t)call->a[1], 0);
         if (path == NULL)
             return -EFAULT;
+        char link[PATH_MAX];
+        long list = run_proc_open_list(path, (int)call->a[2]);
+        if (list != -ENOENT)
+            return list;
         if (call->trying && !opens_quickly((int)call->a[0], path))
             return RUN_MUST_BLOCK;
+        if (((int)call->a[2] & O_NOFOLLOW) == 0 && is_own_directory(path) &&
+            run_proc_link(path, link))
+            path = link;
         if (is_own_exe(path))
             path = g_program_path;
         return (run_policy_has_paths() ? open_ruled : open_unruled)(
@@ -454,6 +481,9 @@ long run_path(struct run_call *call)
                      call->id == ROW_chroot;
         if (call->id == ROW_readlinkat && path != NULL && is_own_exe(path))
             return answer_link(call, g_program_path);
+        char link[PATH_MAX];
+        if (call->id == ROW_readlinkat && run_proc_link(path, link))
+            return answer_link(call, link);
     }
     if (about_proc || run_policy_has_paths()) {
         for (uint32_t i = 0; i < count; i++) {

@@ -123,6 +123,8 @@ long shim_call(long number, const uint64_t *a);
 long shim_read(enum row_id row, int fd, void *buffer, size_t size, int64_t offset, int flags);
 long shim_write(enum row_id row, int fd, const void *buffer, size_t size, int64_t offset,
                 int flags);
+/* After EFBIG: SIGXFSZ, if a limit was the reason. */
+void shim_too_large(void);
 /* May the answer to this read be EAGAIN without asking? Then it is, once. */
 bool shim_is_empty(struct shim_fd *state);
 /* After a read of `result` bytes where `size` were asked for. */
@@ -207,6 +209,8 @@ void shim_epoll_set_closed(int epfd);
 /* ---- memory: shim_memory.c ----------------------------------------------------------------- */
 
 long shim_mmap(const uint64_t *a);
+/* A copy of /proc/self/maps, if `path` is that; else -EACCES. */
+long shim_maps(const char *path, int flags);
 
 /* ---- signals: shim_signal.c ---------------------------------------------------------------- */
 

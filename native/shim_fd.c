@@ -167,6 +167,8 @@ long shim_ioctl(int fd, uint32_t request, uint64_t argument)
 long shim_open(int dirfd, const char *path, int flags, uint32_t mode)
 {
     long fd = SHIM_ROW(ROW_openat, true, SHIM_ARG(dirfd), SHIM_PTR(path), SHIM_ARG(flags), mode);
+    if (HC_UNLIKELY(fd == -EACCES))
+        return shim_maps(path, flags);
     if (fd >= 0)
         shim_fd_new(fd, SHIM_UNKNOWN, (flags & O_NONBLOCK) != 0 ? 2 : 1);
     return fd;

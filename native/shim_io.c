@@ -7,6 +7,7 @@
  */
 #include "shim.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -86,6 +87,15 @@ static long read_pieces(enum row_id row, int fd, void *buffer, size_t size, int6
     return (long)done;
 }
 
+/* The kernel sends a signal when it was the limit, and none when no file can be that large. */
+void shim_too_large(void)
+{
+    uint64_t limit[2];
+    if (SHIM_ROW(ROW_prlimit64, false, 0, RLIMIT_FSIZE, 0, SHIM_PTR(limit)) == 0 &&
+        limit[0] != RLIM_INFINITY)
+        shim_raise(SIGXFSZ);
+}
+
 static long write_pieces(enum row_id row, int fd, const void *buffer, size_t size, int64_t offset,
                          int flags)
 {
@@ -103,7 +113,7 @@ static long write_pieces(enum row_id row, int fd, const void *buffer, size_t siz
         if (result == -EPIPE)
             shim_raise(SIGPIPE);
         if (result == -EFBIG)
-            shim_raise(SIGXFSZ);
+            shim_too_large();
         if (result < 0)
             return done != 0 ? (long)done : result;
         done += (size_t)result;

@@ -271,7 +271,6 @@ static long names(long number, const uint64_t *a)
         PLAIN(fchmodat);
         PLAIN(fchownat);
         PLAIN(utimensat);
-        PLAIN(truncate);
         PLAIN(setxattr);
         PLAIN(lsetxattr);
         PLAIN(fsetxattr);
@@ -373,11 +372,13 @@ static long process(long number, const uint64_t *a)
     }
 }
 
-/* Nobody reads what was moved there: a signal, as for a write. */
+/* Nobody reads what was moved there, or it is too much for a file: a signal, as for a write. */
 static long moved(long result)
 {
     if (result == -EPIPE)
         shim_raise(SIGPIPE);
+    if (result == -EFBIG)
+        shim_too_large();
     return result;
 }
 
@@ -510,7 +511,14 @@ long shim_call(long number, const uint64_t *a)
         return moved(shim_row(ROW_splice, a, true));
     case SYS_tee:
         return moved(shim_row(ROW_tee, a, true));
-        RESTARTS(copy_file_range);
+    case SYS_copy_file_range:
+        return moved(shim_row(ROW_copy_file_range, a, true));
+    case SYS_ftruncate:
+        return moved(shim_row(ROW_ftruncate, a, false));
+    case SYS_truncate:
+        return moved(shim_row(ROW_truncate, a, false));
+    case SYS_fallocate:
+        return moved(shim_row(ROW_fallocate, a, false));
         RESTARTS(flock);
         RESTARTS(connect);
         PLAIN(lseek);
@@ -524,8 +532,6 @@ long shim_call(long number, const uint64_t *a)
         PLAIN(fsync);
         PLAIN(fdatasync);
         PLAIN(sync_file_range);
-        PLAIN(ftruncate);
-        PLAIN(fallocate);
         PLAIN(fadvise64);
         PLAIN(readahead);
         PLAIN(fchmod);

@@ -55,12 +55,13 @@ JUMP(BPF_JEQ, PR_GET_KEEPCAPS, 0, 1),
 ALLOW,
 LOAD(FIELD(nr)), /* the rest of prctl is looked at behind the gate */
 
-/* Own limits; the one of descriptors is the host's to keep. */
-JUMP(BPF_JEQ, SYS_prlimit64, 0, 6),
+/* Own limits; those of descriptors and of file sizes are the host's to keep. */
+JUMP(BPF_JEQ, SYS_prlimit64, 0, 7),
 LOAD(LOW(0)),
-JUMP(BPF_JEQ, 0, 0, 3),
+JUMP(BPF_JEQ, 0, 0, 4),
 LOAD(LOW(1)),
-JUMP(BPF_JEQ, RLIMIT_NOFILE, 1, 0),
+JUMP(BPF_JEQ, RLIMIT_NOFILE, 2, 0),
+JUMP(BPF_JEQ, RLIMIT_FSIZE, 1, 0),
 ALLOW,
 TRAP,
 

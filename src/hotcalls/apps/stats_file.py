@@ -43,14 +43,18 @@ def path_of(pid: int) -> Path:
     return folder() / f"{pid}.stats"
 
 
-def create() -> int:
+def create() -> int | None:
     """Return a descriptor for the statistics of the host process that this process will become.
 
-    What runs that are over have left is removed.
+    What runs that are over have left is removed. Where no file can be made, as in a container whose
+    /tmp is read-only, the program runs all the same: None, and nobody can look at its counters.
     """
-    for path in folder().glob("*.stats"):
-        if not Path("/proc", path.stem).exists():
-            path.unlink(missing_ok=True)
-    path = path_of(os.getpid())
-    path.unlink(missing_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        for path in folder().glob("*.stats"):
+            if not Path("/proc", path.stem).exists():
+                path.unlink(missing_ok=True)
+        path = path_of(os.getpid())
+        path.unlink(missing_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except (OSError, StatsError):
+        return None
