@@ -43,6 +43,9 @@ long run_proc_open_list(const char *path, int flags)
     if (rest == NULL || (strcmp(rest, "fd") != 0 && strcmp(rest, "fd/") != 0) ||
         (flags & (O_ACCMODE | O_CREAT | O_PATH)) != 0)
         return -ENOENT;
+    int refused = run_policy_has_paths() ? run_policy_path(ROW_openat, RUN_PATH_READ, path) : 0;
+    if (refused != 0)
+        return -refused;
     (void)snprintf(directory, sizeof directory, "/proc/%d", g_run_program);
     long fd = open(directory, O_DIRECTORY | (flags & O_CLOEXEC));
     if (fd < 0)

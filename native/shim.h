@@ -84,6 +84,8 @@ long shim_prctl(const uint64_t *a);
 long shim_prlimit(uint64_t pid, uint64_t resource, const uint64_t *new_limit, uint64_t *old_limit);
 long shim_kill(int pid, int number);
 long shim_group(long number, const uint64_t *a);
+/* Between the program's name for its group and the kernel's; `asked`: for the program. */
+void shim_group_in_front(int *group, bool asked);
 long shim_wait(long number, const uint64_t *a);
 long shim_tgkill(int tgid, int tid, int number);
 long shim_sched(long number, const uint64_t *a);

@@ -7,6 +7,7 @@
  */
 #include "shim.h"
 
+#include <asm/ioctls.h>
 #include <fcntl.h>
 
 uint32_t g_shim_limit;
@@ -138,6 +139,21 @@ long shim_fcntl(int fd, int command, uint64_t argument)
     return result;
 }
 
+static long terminal_group(int fd, uint32_t request, int *u_group)
+{
+    int group = 0;
+    if (request == TIOCSPGRP && !shim_copy(&group, u_group, sizeof group))
+        return -EFAULT;
+    if (request == TIOCSPGRP)
+        shim_group_in_front(&group, false);
+    long result =
+        SHIM_ROW(ROW_ioctl, true, SHIM_ARG(fd), request, 0, SHIM_PTR(&group), sizeof group);
+    if (result < 0 || request == TIOCSPGRP)
+        return result;
+    shim_group_in_front(&group, true);
+    return shim_copy(u_group, &group, sizeof group) ? result : -EFAULT;
+}
+
 long shim_ioctl(int fd, uint32_t request, uint64_t argument)
 {
     struct shim_fd *state = shim_fd(fd);
@@ -154,6 +170,8 @@ long shim_ioctl(int fd, uint32_t request, uint64_t argument)
     }
     if (size != 0 && argument == 0)
         return -EFAULT;
+    if (request == TIOCSPGRP || request == TIOCGPGRP)
+        return terminal_group(fd, request, (int *)(uintptr_t)argument);
     long result = SHIM_ROW(ROW_ioctl, true, SHIM_ARG(fd), request, size != 0 ? 0 : argument,
                            size != 0 ? argument : 0, size);
     if (result >= 0 && state != NULL && request == FIONBIO) {

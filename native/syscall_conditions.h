@@ -36,12 +36,6 @@ ALLOW,
 TRAP,
 
 /* Names, and questions. */
-JUMP(BPF_JEQ, SYS_getpgid, 1, 0),
-JUMP(BPF_JEQ, SYS_getsid, 0, 4),
-LOAD(LOW(0)),
-JUMP(BPF_JEQ, 0, 0, 1),
-ALLOW,
-TRAP,
 JUMP(BPF_JEQ, SYS_prctl, 0, 10),
 LOAD(LOW(0)),
 JUMP(BPF_JEQ, PR_SET_NAME, 7, 0),

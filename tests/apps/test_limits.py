@@ -71,6 +71,15 @@ def test_a_soft_limit_of_file_sizes_is_the_programs() -> None:
     assert done.stdout == "8\n", done.stderr
 
 
+def test_more_threads_than_slots_are_told_in_one_line() -> None:
+    done = enclosed.run(enclosed.inside("hot", enclosed.program("crowd")))
+    refused, again = map(int, done.stdout.split())
+    assert refused == 300 + 1 - 249
+    assert again == 0
+    assert len(done.stderr.splitlines()) == 1
+    assert "more threads make system calls" in done.stderr
+
+
 def test_descriptors_of_the_host_process_do_not_grow(tmp_path: Path) -> None:
     # What fails and what succeeds, many times: nothing stays open on either side.
     script = (

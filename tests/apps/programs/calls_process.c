@@ -363,6 +363,10 @@ static void identity(void)
     CALL(getsid, 0x7ffffff0);
     CALL(setpgid, 0, -1);
     CALL(setpgid, 0x7ffffff0, 0);
+    CALL(setpgid, 0, 0);
+    SEEN(getpgid, "a group of its own", syscall(SYS_getpgid, 0) == getpid());
+    SEEN(getpgrp, "a group of its own", syscall(SYS_getpgrp) == getpid());
+    CALL(setpgid, 0, getpgid(getppid()));
     FINE(setsid);
     SEEN(getsid, "a session of its own", syscall(SYS_getsid, 0) == getpid());
     SEEN(getpgid, "a group of its own", syscall(SYS_getpgid, getpid()) == getpid());
