@@ -242,47 +242,67 @@ static int ask(uint32_t row, enum run_path_use use, int fd, const char *last)
 }
 
 /*
+ * The number that the program is to get, the lowest that is free, is kept from our own handles until
+ * it is opened for good: programs close 0 and open again, and count on it.
+ */
+static int keep_number(void)
+{
+    return fcntl(g_proc, F_DUPFD_CLOEXEC, 0);
+}
+
+static long duplicate(int handle, int flags)
+{
+    int fd = fcntl(handle, (flags & O_CLOEXEC) != 0 ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+static long open_new(int number, int dirfd, const char *path, int flags, uint32_t mode)
+{
+    const char *last = path;
+    long parent = open_parent(dirfd, path, &last);
+    int refused = parent < 0 ? (int)-parent : judge_object((int)parent);
+    if (refused == 0)
+        refused = ask(ROW_openat, RUN_PATH_WRITE, (int)parent, last);
+    (void)close(number);
+    /* O_EXCL: what has appeared there meanwhile has not been judged. */
+    long fd = refused != 0 ? -refused : open_raw((int)parent, last, flags | O_EXCL, mode);
+    if (parent >= 0)
+        (void)close((int)parent);
+    return fd < 0 ? fd : give(fd);
+}
+
+/*
  * Under rules: nothing is opened for good, created or cut before the policy has seen its real
- * name. What exists is opened as a bare handle first and again through that handle.
+ * name. What exists is opened as a bare handle first and again through that handle; so is the
+ * directory of a file without a name (O_TMPFILE).
  */
 static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
 {
-    int look = O_PATH | (flags & O_NOFOLLOW);
-    long handle = -ENOENT;
-    if ((flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL) && (flags & O_TMPFILE) != O_TMPFILE)
-        handle = run_fd_open_own(dirfd, path, look);
-    if (handle < 0 && handle != -ENOENT)
-        return handle;
-    if (handle < 0 && (flags & O_CREAT) == 0)
-        return handle;
-    if (handle < 0) {
-        const char *last = path;
-        long parent = open_parent(dirfd, path, &last);
-        if (parent < 0)
-            return parent;
-        int refused = judge_object((int)parent);
-        if (refused == 0)
-            refused = ask(ROW_openat, RUN_PATH_WRITE, (int)parent, last);
-        /* O_EXCL: what has appeared there meanwhile has not been judged. */
-        long fd = refused != 0 ? -refused
-                               : open_raw((int)parent, last, flags | O_EXCL | O_NOFOLLOW, mode);
-        (void)close((int)parent);
-        return fd < 0 ? fd : give(fd);
-    }
-    int refused = judge_object((int)handle);
+    bool nameless = (flags & O_TMPFILE) == O_TMPFILE;
+    bool only_new = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
+    int number = keep_number();
+    if (number < 0)
+        return -errno;
+    long handle = only_new ? -ENOENT : run_fd_open_own(dirfd, path, O_PATH | (flags & O_NOFOLLOW));
+    if (handle == -ENOENT && (flags & O_CREAT) != 0)
+        return open_new(number, dirfd, path, flags, mode);
+    int refused = handle < 0 ? (int)-handle : judge_object((int)handle);
     if (refused == 0)
-        refused = ask(ROW_openat, use_of(flags), (int)handle, NULL);
+        refused = ask(ROW_openat, nameless ? RUN_PATH_WRITE : use_of(flags), (int)handle, NULL);
+    (void)close(number);
     long fd = -refused;
     if (refused == 0) {
         char again[32];
         struct stat status;
+        int gone = O_CREAT | O_NOFOLLOW | (nameless ? 0 : O_EXCL);
         (void)snprintf(again, sizeof again, "self/fd/%d", (int)handle);
         if (fstat((int)handle, &status) == 0 && S_ISLNK(status.st_mode))
-            fd = (flags & O_PATH) != 0 ? fcntl((int)handle, F_DUPFD_CLOEXEC, 0) : -ELOOP;
+            fd = (flags & O_PATH) != 0 ? duplicate((int)handle, flags) : -ELOOP;
         else
-            fd = open_raw(g_proc, again, flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW), 0);
+            fd = open_raw(g_proc, again, flags & ~gone, nameless ? mode : 0);
     }
-    (void)close((int)handle);
+    if (handle >= 0)
+        (void)close((int)handle);
     return fd < 0 ? fd : give(fd);
 }
 

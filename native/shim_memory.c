@@ -123,6 +123,8 @@ long shim_mmap(const uint64_t *a)
     long descriptor_flags = SHIM_ROW(ROW_fcntl, false, SHIM_ARG(fd), 3 /* F_GETFL */, 0, 0, 0);
     if (descriptor_flags < 0)
         return descriptor_flags;
+    if ((descriptor_flags & O_PATH) != 0)
+        return -EBADF;
     if ((descriptor_flags & O_ACCMODE) == O_WRONLY)
         return -EACCES;
     error = mappable(fd);

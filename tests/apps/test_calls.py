@@ -11,6 +11,8 @@ import pytest
 from hotcalls.apps import stats, syscalls
 
 PROGRAMS = ("calls_files", "calls_sockets", "calls_process")
+#: Under rules of paths every name is judged, and opened in another way.
+RULED = ("ruled",)
 #: How `calls_process` ends: by exit_group, with a status of its own.
 STATUS = {"calls_process": 7}
 
@@ -28,12 +30,16 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Told
     """Run each program outside, and in an enclave in each mode."""
     found = {}
     for name in PROGRAMS:
-        for mode in ("outside", *enclosed.MODES):
+        for mode in ("outside", *enclosed.MODES, *RULED[: name == "calls_files"]):
             folder = tmp_path_factory.mktemp(f"{name}-{mode}")
             kept = folder.with_suffix(".stats")
             command = [enclosed.program(name), str(folder)]
             if mode != "outside":
-                *start, dashes = enclosed.inside(mode)
+                *start, dashes = enclosed.inside("hot" if mode in RULED else mode)
+                if mode in RULED:
+                    rules = folder.with_suffix(".toml")
+                    rules.write_text('ReadWritePaths = "/"\n')
+                    start += ["--policy", str(rules)]
                 command = [*start, "--stats-file", str(kept), dashes, *command]
             done = enclosed.run(command)
             counted = {}
@@ -44,8 +50,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Told
     return found
 
 
-@pytest.mark.parametrize("mode", enclosed.MODES)
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [(name, mode) for name in PROGRAMS for mode in enclosed.MODES] + [("calls_files", *RULED)],
+)
 def test_results_and_errnos_are_those_of_the_kernel(
     name: str, mode: str, told: dict[tuple[str, str], Told]
 ) -> None:
