@@ -228,7 +228,7 @@ long shim_epoll_wait(int epfd, void *events, int most, int timeout, const uint64
     if (events == NULL)
         return -EFAULT;
     size_t size = (size_t)most * sizeof(struct epoll_event);
-    if (HC_UNLIKELY(g_shim_signals != 0))
+    if (HC_UNLIKELY(__atomic_load_n(&g_shim_signals, __ATOMIC_RELAXED) != 0))
         shim_signals_collect();
     if (size > RUN_PIECE)
         size = RUN_PIECE / sizeof(struct epoll_event) * sizeof(struct epoll_event);

@@ -134,7 +134,7 @@ long shim_poll(void *fds, uint64_t count, const void *timeout, const uint64_t *m
         return -EINVAL;
     if (fds == NULL && count != 0)
         return -EFAULT;
-    if (HC_UNLIKELY(g_shim_signals != 0))
+    if (HC_UNLIKELY(__atomic_load_n(&g_shim_signals, __ATOMIC_RELAXED) != 0))
         shim_signals_collect();
     long result = shim_mask_for_call(mask, &masked);
     if (result != 0)
@@ -154,7 +154,7 @@ long shim_select(const uint64_t *a, const void *timeout, const uint64_t *mask)
     if ((uint32_t)count > RUN_DESCRIPTORS_MAX)
         count = (int)RUN_DESCRIPTORS_MAX;
     size_t size = ((size_t)count + 63u) / 64u * 8u;
-    if (HC_UNLIKELY(g_shim_signals != 0))
+    if (HC_UNLIKELY(__atomic_load_n(&g_shim_signals, __ATOMIC_RELAXED) != 0))
         shim_signals_collect();
     long result = shim_mask_for_call(mask, &masked);
     if (result != 0)

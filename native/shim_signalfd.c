@@ -164,6 +164,7 @@ static bool start_relay(void)
 void shim_signals_collect(void)
 {
     const int64_t at_once[2] = {0, 0};
+    /* Relaxed: a thread finds what it has made itself, and nobody else's is promised to it. */
     uint64_t set = __atomic_load_n(&g_shim_signals, __ATOMIC_RELAXED);
     siginfo_t info;
     for (uint32_t i = 0; i < QUEUE; i++) {
@@ -320,7 +321,7 @@ long shim_signalfd_read(int fd, void *buffer, size_t size)
     if (room == 0)
         return -EINVAL;
     shim_signals_collect();
-    for (;;) {
+    for (;;) { /* what waits is the read of the bell, which a signal or the host's end ends */
         uint64_t rung;
         size_t done = 0;
         bool rings = false;
