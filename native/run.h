@@ -16,6 +16,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 
@@ -60,6 +61,7 @@ enum run_fd_kind {
     RUN_FD_STREAM, /* a socket, a pipe: blocks, and gives short counts */
     RUN_FD_FILE,   /* does not wait for anybody */
     RUN_FD_OTHER,  /* terminals, eventfd, timerfd, …: poll tells */
+    RUN_FD_LIST,   /* stands for /proc/self/fd; see run_proc.c */
 };
 
 enum run_fd_kind run_fd_kind(int64_t fd);
@@ -67,6 +69,15 @@ void run_fd_init(void);
 bool run_fd_owned(int64_t fd);
 void run_fd_give(int64_t fd);
 void run_fd_take(int64_t fd);
+/* Given to the program, and known to be of a kind. */
+void run_fd_mark(int64_t fd, enum run_fd_kind kind);
+/*
+ * Opens something for ourselves, for a moment; also when the program has used up its descriptors.
+ * -errno or a descriptor.
+ */
+long run_fd_open_own(int dirfd, const char *path, int flags);
+/* Held while the soft limit of descriptors is changed. */
+extern pthread_mutex_t g_run_limit_lock;
 long run_fd_hand(struct run_call *call);
 long run_ioctl(struct run_call *call);
 long run_fcntl(struct run_call *call);
@@ -95,8 +106,18 @@ long run_path_socket(uint32_t row, const char *path, bool binding, char *way, si
 bool run_path_name(int fd, char name[PATH_MAX]);
 /* Is this call judged by a name that it gives, under rules of paths? */
 bool run_path_judges(const struct run_call *call);
+/* Where a link in our own directory in /proc leads. */
+bool run_path_self(const char *link, char text[PATH_MAX]);
 /* The directory of our own threads, also after a chroot of the program. */
 DIR *run_path_open_tasks(void);
+
+/* ---- run_proc.c ------------------------------------------------------------------------------ */
+
+/* Opens the listing of the program's descriptors, if `path` is that; else -ENOENT. */
+long run_proc_open_list(const char *path, int flags);
+long run_proc_list(const struct run_call *call);
+/* Where a link about the program leads that this process knows; false: it is none of these. */
+bool run_proc_link(const char *path, char text[PATH_MAX]);
 
 /* ---- run_job.c, run_serve.c, run_companion.c ------------------------------------------------ */
 

@@ -15,6 +15,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -56,6 +58,12 @@ void run_fd_give(int64_t fd)
         __atomic_store_n(&g_owned[fd], RUN_FD_NEW, __ATOMIC_RELAXED);
 }
 
+void run_fd_mark(int64_t fd, enum run_fd_kind kind)
+{
+    if (fd >= 0 && fd < (int64_t)g_run_top)
+        __atomic_store_n(&g_owned[fd], (uint8_t)kind, __ATOMIC_RELAXED);
+}
+
 void run_fd_take(int64_t fd)
 {
     if (fd >= 0 && fd < (int64_t)RUN_DESCRIPTORS_MAX)
@@ -67,13 +75,35 @@ void run_fd_init(void)
 {
     DIR *directory = opendir("/proc/self/fd");
     if (directory == NULL)
-        run_fail(4, "/proc/self/fd: %s; mount procfs on /proc", strerror(errno));
+        run_fail(125, "/proc/self/fd: %s; mount procfs on /proc", strerror(errno));
     for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
         int fd = atoi(entry->d_name);
         if (entry->d_name[0] != '.' && fd != dirfd(directory))
             run_fd_give(fd);
     }
     (void)closedir(directory);
+}
+
+pthread_mutex_t g_run_limit_lock = PTHREAD_MUTEX_INITIALIZER;
+
+long run_fd_open_own(int dirfd, const char *path, int flags)
+{
+    const long arguments[6] = {dirfd, (long)(uintptr_t)path, flags | O_CLOEXEC, 0, 0, 0};
+    struct rlimit limit;
+    long fd = run_plain(SYS_openat, arguments);
+    if (fd != -EMFILE)
+        return fd;
+    /* What another thread of the program opens meanwhile may be one more than it should have. */
+    (void)pthread_mutex_lock(&g_run_limit_lock);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+        fd = run_plain(SYS_openat, arguments);
+        limit.rlim_cur = g_run_limit[0];
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    (void)pthread_mutex_unlock(&g_run_limit_lock);
+    return fd;
 }
 
 static long close_range_of(uint32_t first, uint32_t last, uint32_t flags)
@@ -138,6 +168,14 @@ long run_fd_hand(struct run_call *call)
     case ROW_socketpair:
     case ROW_pipe2:
         return make_pair(call);
+    case ROW_signalfd4: {
+        /* The program's signals are its own affair (shim_signalfd.c): this tells of them. */
+        int fd = eventfd(0, (int)call->a[2] & (EFD_CLOEXEC | EFD_NONBLOCK));
+        if (fd < 0)
+            return -errno;
+        run_fd_give(fd);
+        return fd;
+    }
     default:
         return -ENOSYS;
     }

@@ -84,13 +84,18 @@ static long limit_descriptors(const struct run_call *call)
         if (wanted[0] > wanted[1])
             wanted[0] = wanted[1];
         struct rlimit real;
-        if (getrlimit(RLIMIT_NOFILE, &real) != 0)
-            return -errno;
+        (void)pthread_mutex_lock(&g_run_limit_lock);
+        int error = getrlimit(RLIMIT_NOFILE, &real) != 0 ? errno : 0;
         real.rlim_cur = wanted[0];
-        if (setrlimit(RLIMIT_NOFILE, &real) != 0)
-            return -errno;
-        g_run_limit[0] = wanted[0];
-        g_run_limit[1] = wanted[1];
+        if (error == 0 && setrlimit(RLIMIT_NOFILE, &real) != 0)
+            error = errno;
+        if (error == 0) {
+            g_run_limit[0] = wanted[0];
+            g_run_limit[1] = wanted[1];
+        }
+        (void)pthread_mutex_unlock(&g_run_limit_lock);
+        if (error != 0)
+            return -error;
     }
     if (call->a[3] != 0)
         hc_copy_out((void *)(uintptr_t)call->a[3], old, sizeof old);

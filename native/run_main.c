@@ -111,17 +111,17 @@ static void plan_descriptors(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        run_fail(4, "RLIMIT_NOFILE: %s", strerror(errno));
+        run_fail(125, "RLIMIT_NOFILE: %s", strerror(errno));
     uint64_t most = limit.rlim_max < RUN_DESCRIPTORS_MAX ? limit.rlim_max : RUN_DESCRIPTORS_MAX;
     if (most < 4u * RUN_OWN_DESCRIPTORS)
-        run_fail(4, "the limit of descriptors is %llu, %u are needed: raise ulimit -Hn",
+        run_fail(125, "the limit of descriptors is %llu, %u are needed: raise ulimit -Hn",
                  (unsigned long long)most, 4u * RUN_OWN_DESCRIPTORS);
     g_run_top = (uint32_t)(most - RUN_OWN_DESCRIPTORS);
     g_run_limit[1] = g_run_top;
     g_run_limit[0] = limit.rlim_cur < g_run_top ? limit.rlim_cur : g_run_top;
     limit.rlim_cur = most;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        run_fail(4, "RLIMIT_NOFILE: %s", strerror(errno));
+        run_fail(125, "RLIMIT_NOFILE: %s", strerror(errno));
 }
 
 /* Moves a descriptor of ours out of the program's range. */
@@ -131,9 +131,25 @@ static int move_up(int fd)
         return fd;
     int high = fcntl(fd, F_DUPFD_CLOEXEC, (int)g_run_top);
     if (high < 0)
-        run_fail(4, "descriptor %d: %s", fd, strerror(errno));
+        run_fail(125, "descriptor %d: %s", fd, strerror(errno));
     (void)close(fd);
     return high;
+}
+
+/*
+ * The channel is a file to the kernel, and larger than some users may write (ulimit -f). Until it
+ * is made the limit is as high as it may be; what it was is returned.
+ */
+static struct rlimit lift_file_size(void)
+{
+    struct rlimit limit, lifted;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0)
+        run_fail(125, "RLIMIT_FSIZE: %s", strerror(errno));
+    lifted = limit;
+    lifted.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_FSIZE, &lifted);
+    return limit;
 }
 
 static uint8_t *make_channel(const struct run_options *options, struct hc_geometry *geometry,
@@ -147,16 +163,22 @@ static uint8_t *make_channel(const struct run_options *options, struct hc_geomet
     geometry->shared_size = sizeof(struct run_shared);
     memcpy(geometry->digest, digest, sizeof digest);
     int fd = memfd_create("hotcalls-run", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0 || hc_geometry_plan(geometry) != HC_OK ||
-        ftruncate(fd, (off_t)geometry->total_size) != 0 ||
+    if (fd < 0 || hc_geometry_plan(geometry) != HC_OK)
+        run_fail(125, "the channel: %s", strerror(errno));
+    if (ftruncate(fd, (off_t)geometry->total_size) != 0 && errno == EFBIG)
+        run_fail(125, "the channel is a file of %llu KiB to the kernel: raise ulimit -Hf",
+                 (unsigned long long)geometry->total_size / 1024u);
+    if (ftruncate(fd, (off_t)geometry->total_size) != 0 ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-        run_fail(4, "the channel: %s", strerror(errno));
+        run_fail(125, "the channel: %s", strerror(errno));
     fd = move_up(fd);
     run_path_forbid(fd);
     uint8_t *u_base = mmap(NULL, (size_t)geometry->total_size, PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (u_base == MAP_FAILED)
-        run_fail(4, "mapping the channel: %s", strerror(errno));
+        run_fail(125, "mapping the channel, %llu KiB: %s%s",
+                 (unsigned long long)geometry->total_size / 1024u, strerror(errno),
+                 errno == ENOMEM ? "; raise ulimit -v" : "");
     /* A child of a hurry to exec must not keep it. */
     (void)madvise(u_base, (size_t)geometry->total_size, MADV_DONTFORK);
     struct run_shared *u_shared = (struct run_shared *)(void *)(u_base + geometry->shared_at);
@@ -191,7 +213,7 @@ static void start_serving(uint8_t *u_base, const struct hc_geometry *geometry)
         .peer_lost = peer_lost,
     };
     if (endpoint_init(&g_run_endpoint, u_base, geometry, &wishes) != HC_OK)
-        run_fail(4, "no memory for the host process");
+        run_fail(125, "no memory for the host process");
     run_serve_init(&g_run_endpoint.end,
                    (struct run_shared *)(void *)(u_base + geometry->shared_at));
 }
@@ -205,7 +227,7 @@ static void start_threads(enum hc_mode mode)
     if (error == 0 && mode == HC_MODE_HOT && g_run_endpoint.end.bounds.spinning)
         error = endpoint_thread(&g_run_endpoint, &threads[2], run_leader_main, NULL);
     if (error != 0)
-        run_fail(4, "threads: %s", strerror(error));
+        run_fail(125, "threads: %s", strerror(error));
 }
 
 /* What the terminal or the user sends to us and not to the whole group is meant for the program. */
@@ -288,9 +310,11 @@ int main(int argc, char **argv)
     run_policy_ready();
     run_ask_init(options.hook_fd, options.hook_ms);
     run_path_init(options.program);
+    const struct rlimit file_size = lift_file_size();
     run_stats_init(options.stats_fd, &options, endpoint_cycles_per_us());
     run_trace_init(options.trace_fd, options.trace, endpoint_cycles_per_us());
     uint8_t *u_base = make_channel(&options, &geometry, &channel_fd);
+    (void)setrlimit(RLIMIT_FSIZE, &file_size);
     start_serving(u_base, &geometry);
     g_run_pinned = options.pinned;
     run_fd_init();

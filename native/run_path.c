@@ -37,7 +37,7 @@ void run_path_init(const char *program)
     int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     g_proc = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, (int)g_run_top) : -1;
     if (g_proc < 0 || fstat(g_proc, &status) != 0)
-        run_fail(4, "/proc: %s; mount procfs there", strerror(errno));
+        run_fail(125, "/proc: %s; mount procfs there", strerror(errno));
     (void)close(fd);
     g_proc_device = status.st_dev;
     if (realpath(program, g_program_path) == NULL)
@@ -48,24 +48,31 @@ void run_path_forbid(int fd)
 {
     struct stat status;
     if (fstat(fd, &status) != 0 || g_forbidden_count == sizeof g_forbidden / sizeof g_forbidden[0])
-        run_fail(4, "too many descriptors of our own");
+        run_fail(125, "too many descriptors of our own");
     g_forbidden[g_forbidden_count].device = status.st_dev;
     g_forbidden[g_forbidden_count++].inode = status.st_ino;
 }
 
 DIR *run_path_open_tasks(void)
 {
-    int fd = openat(g_proc, "self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 ? fdopendir(fd) : NULL;
+    long fd = run_fd_open_own(g_proc, "self/task", O_RDONLY | O_DIRECTORY);
+    return fd >= 0 ? fdopendir((int)fd) : NULL;
+}
+
+bool run_path_self(const char *link, char text[PATH_MAX])
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "self/%s", link);
+    ssize_t size = readlinkat(g_proc, path, text, PATH_MAX - 1u);
+    text[size > 0 ? size : 0] = '\0';
+    return size > 0;
 }
 
 bool run_path_name(int fd, char name[PATH_MAX])
 {
     char link[32];
-    (void)snprintf(link, sizeof link, "self/fd/%d", fd);
-    ssize_t size = readlinkat(g_proc, link, name, PATH_MAX - 1u);
-    name[size > 0 ? size : 0] = '\0';
-    return size > 0;
+    (void)snprintf(link, sizeof link, "fd/%d", fd);
+    return run_path_self(link, name);
 }
 
 static bool is_ours(long id)
@@ -146,6 +153,9 @@ static const char *rewrite(const char *path, uint32_t which)
         if (*end == '\0' && end != rest + 4 && run_fd_owned(fd))
             return path;
     }
+    /* The same for both, and where we are not root the program's could not be followed. */
+    if (strncmp(rest, "/cwd/", 5) == 0 || strncmp(rest, "/root/", 6) == 0)
+        return path;
     (void)snprintf(g_rewritten[which], PATH_MAX, "/proc/%d%s", g_run_program, rest);
     return g_rewritten[which];
 }
@@ -207,13 +217,13 @@ static long open_parent(int dirfd, const char *path, const char **last)
         return -EISDIR;
     if (slash == NULL) {
         *last = path;
-        return open_raw(dirfd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+        return run_fd_open_own(dirfd, ".", O_PATH | O_DIRECTORY);
     }
     *last = slash + 1;
     size_t size = slash == path ? 1u : (size_t)(slash - path);
     memcpy(parent, path, size);
     parent[size] = '\0';
-    return open_raw(dirfd, parent, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+    return run_fd_open_own(dirfd, parent, O_PATH | O_DIRECTORY);
 }
 
 /* Asks the policy about what is open as `fd`, or about `last` in it. */
@@ -231,47 +241,67 @@ static int ask(uint32_t row, enum run_path_use use, int fd, const char *last)
 }
 
 /*
+ * The number that the program is to get, the lowest that is free, is kept from our own handles until
+ * it is opened for good: programs close 0 and open again, and count on it.
+ */
+static int keep_number(void)
+{
+    return fcntl(g_proc, F_DUPFD_CLOEXEC, 0);
+}
+
+static long duplicate(int handle, int flags)
+{
+    int fd = fcntl(handle, (flags & O_CLOEXEC) != 0 ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+static long open_new(int number, int dirfd, const char *path, int flags, uint32_t mode)
+{
+    const char *last = path;
+    long parent = open_parent(dirfd, path, &last);
+    int refused = parent < 0 ? (int)-parent : judge_object((int)parent);
+    if (refused == 0)
+        refused = ask(ROW_openat, RUN_PATH_WRITE, (int)parent, last);
+    (void)close(number);
+    /* O_EXCL: what has appeared there meanwhile has not been judged. */
+    long fd = refused != 0 ? -refused : open_raw((int)parent, last, flags | O_EXCL, mode);
+    if (parent >= 0)
+        (void)close((int)parent);
+    return fd < 0 ? fd : give(fd);
+}
+
+/*
  * Under rules: nothing is opened for good, created or cut before the policy has seen its real
- * name. What exists is opened as a bare handle first and again through that handle.
+ * name. What exists is opened as a bare handle first and again through that handle; so is the
+ * directory of a file without a name (O_TMPFILE).
  */
 static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
 {
-    int look = O_PATH | O_CLOEXEC | (flags & O_NOFOLLOW);
-    long handle = -ENOENT;
-    if ((flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL) && (flags & O_TMPFILE) != O_TMPFILE)
-        handle = open_raw(dirfd, path, look, 0);
-    if (handle < 0 && handle != -ENOENT)
-        return handle;
-    if (handle < 0 && (flags & O_CREAT) == 0)
-        return handle;
-    if (handle < 0) {
-        const char *last = path;
-        long parent = open_parent(dirfd, path, &last);
-        if (parent < 0)
-            return parent;
-        int refused = judge_object((int)parent);
-        if (refused == 0)
-            refused = ask(ROW_openat, RUN_PATH_WRITE, (int)parent, last);
-        /* O_EXCL: what has appeared there meanwhile has not been judged. */
-        long fd = refused != 0 ? -refused
-                               : open_raw((int)parent, last, flags | O_EXCL | O_NOFOLLOW, mode);
-        (void)close((int)parent);
-        return fd < 0 ? fd : give(fd);
-    }
-    int refused = judge_object((int)handle);
+    bool nameless = (flags & O_TMPFILE) == O_TMPFILE;
+    bool only_new = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
+    int number = keep_number();
+    if (number < 0)
+        return -errno;
+    long handle = only_new ? -ENOENT : run_fd_open_own(dirfd, path, O_PATH | (flags & O_NOFOLLOW));
+    if (handle == -ENOENT && (flags & O_CREAT) != 0)
+        return open_new(number, dirfd, path, flags, mode);
+    int refused = handle < 0 ? (int)-handle : judge_object((int)handle);
     if (refused == 0)
-        refused = ask(ROW_openat, use_of(flags), (int)handle, NULL);
+        refused = ask(ROW_openat, nameless ? RUN_PATH_WRITE : use_of(flags), (int)handle, NULL);
+    (void)close(number);
     long fd = -refused;
     if (refused == 0) {
         char again[32];
         struct stat status;
+        int gone = O_CREAT | O_NOFOLLOW | (nameless ? 0 : O_EXCL);
         (void)snprintf(again, sizeof again, "self/fd/%d", (int)handle);
         if (fstat((int)handle, &status) == 0 && S_ISLNK(status.st_mode))
-            fd = (flags & O_PATH) != 0 ? fcntl((int)handle, F_DUPFD_CLOEXEC, 0) : -ELOOP;
+            fd = (flags & O_PATH) != 0 ? duplicate((int)handle, flags) : -ELOOP;
         else
-            fd = open_raw(g_proc, again, flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW), 0);
+            fd = open_raw(g_proc, again, flags & ~gone, nameless ? mode : 0);
     }
-    (void)close((int)handle);
+    if (handle >= 0)
+        (void)close((int)handle);
     return fd < 0 ? fd : give(fd);
 }
 
@@ -286,8 +316,8 @@ long run_path_socket(uint32_t row, const char *path, bool binding, char *way, si
                      int *handle)
 {
     const char *last = NULL;
-    long fd = binding ? open_parent(AT_FDCWD, path, &last)
-                      : open_raw(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+    long fd =
+        binding ? open_parent(AT_FDCWD, path, &last) : run_fd_open_own(AT_FDCWD, path, O_PATH);
     *handle = -1;
     if (fd < 0)
         return fd;
@@ -393,11 +423,10 @@ static int judge_target(const struct run_call *call, const struct target *target
     long handle;
     if (path == NULL || *path == '\0')
         return 0; /* about the descriptor itself, which is the program's */
-    handle = target->last ? open_parent(dirfd, path, &last)
-                          : open_raw(dirfd, path, O_PATH | O_CLOEXEC, 0);
+    handle = target->last ? open_parent(dirfd, path, &last) : run_fd_open_own(dirfd, path, O_PATH);
     if (handle == -EISDIR) {
         last = NULL;
-        handle = open_raw(dirfd, path, O_PATH | O_CLOEXEC, 0);
+        handle = run_fd_open_own(dirfd, path, O_PATH);
     }
     if (handle < 0)
         return (int)-handle;
@@ -440,6 +469,17 @@ bool run_path_judges(const struct run_call *call)
     return false;
 }
 
+/* Where the program is, and its root: the same as ours, which we may follow. */
+static bool is_own_directory(const char *path)
+{
+    char own[64];
+    (void)snprintf(own, sizeof own, "/proc/%d/cwd", g_run_program);
+    if (strcmp(path, own) == 0)
+        return true;
+    (void)snprintf(own, sizeof own, "/proc/%d/root", g_run_program);
+    return strcmp(path, own) == 0;
+}
+
 long run_path(struct run_call *call)
 {
     struct target targets[2];
@@ -447,8 +487,15 @@ long run_path(struct run_call *call)
         const char *path = rewrite((const char *)(uintptr_t)call->a[1], 0);
         if (path == NULL)
             return -EFAULT;
+        char link[PATH_MAX];
+        long list = run_proc_open_list(path, (int)call->a[2]);
+        if (list != -ENOENT)
+            return list;
         if (call->trying && !opens_quickly((int)call->a[0], path))
             return RUN_MUST_BLOCK;
+        if (((int)call->a[2] & O_NOFOLLOW) == 0 && is_own_directory(path) &&
+            run_proc_link(path, link))
+            path = link;
         if (is_own_exe(path))
             path = g_program_path;
         return (run_policy_has_paths() ? open_ruled : open_unruled)(
@@ -466,6 +513,9 @@ long run_path(struct run_call *call)
                      call->id == ROW_chroot;
         if (call->id == ROW_readlinkat && path != NULL && is_own_exe(path))
             return answer_link(call, g_program_path);
+        char link[PATH_MAX];
+        if (call->id == ROW_readlinkat && run_proc_link(path, link))
+            return answer_link(call, link);
     }
     if (about_proc || run_policy_has_paths()) {
         for (uint32_t i = 0; i < count; i++) {

@@ -25,7 +25,7 @@ static char *shim_path(void)
     char *path;
     ssize_t size = readlink("/proc/self/exe", self, sizeof self - 1u);
     if (size <= 0)
-        run_fail(4, "/proc/self/exe: %s", strerror(errno));
+        run_fail(125, "/proc/self/exe: %s", strerror(errno));
     self[size] = '\0';
     for (int up = 0; up < 2; up++) {
         char *slash = strrchr(self, '/');
@@ -33,12 +33,13 @@ static char *shim_path(void)
             *slash = '\0';
     }
     if (asprintf(&path, "%s/lib/libhotcalls_shim.so", self) < 0)
-        run_fail(4, "no memory");
+        run_fail(125, "no memory");
     if (access(path, R_OK) != 0)
-        run_fail(4, "%s: %s; reinstall the package", path, strerror(errno));
+        run_fail(125, "%s: %s; reinstall the package", path, strerror(errno));
     /* What the dynamic loader takes for a separator cannot be in a name that it is to find. */
     if (strpbrk(path, ": ") != NULL)
-        run_fail(4, "%s: the dynamic loader cannot preload a file with ':' or a blank in its path",
+        run_fail(125,
+                 "%s: the dynamic loader cannot preload a file with ':' or a blank in its path",
                  path);
     return path;
 }
@@ -55,7 +56,7 @@ static char **environment_of(int channel_fd)
         asprintf(&preload, "LD_PRELOAD=%s%s%s", shim_path(), before != NULL ? ":" : "",
                  before != NULL ? before : "") < 0 ||
         asprintf(&channel, RUN_ENVIRONMENT "=%d", channel_fd) < 0)
-        run_fail(4, "no memory");
+        run_fail(125, "no memory");
     for (size_t i = 0; i < count; i++)
         if (strncmp(environ[i], "LD_PRELOAD=", 11) != 0 &&
             strncmp(environ[i], RUN_ENVIRONMENT "=", sizeof RUN_ENVIRONMENT) != 0)

@@ -33,11 +33,15 @@ void run_stats_init(int fd, const struct run_options *options, uint64_t cycles_p
     if (fd < 0)
         return;
     size_t size = sizeof(struct run_stats_header) + ROW_COUNT * sizeof(struct run_stats_row);
-    if (ftruncate(fd, 0) != 0 || ftruncate(fd, (off_t)size) != 0)
-        run_fail(4, "statistics: descriptor %d: %s", fd, strerror(errno));
+    /* A full disk, or a limit of file sizes: then nobody can look. */
+    if (ftruncate(fd, 0) == 0 && ftruncate(fd, (off_t)size) != 0 &&
+        (errno == ENOSPC || errno == EFBIG))
+        return;
+    if (ftruncate(fd, (off_t)size) != 0)
+        run_fail(125, "statistics: descriptor %d: %s", fd, strerror(errno));
     uint8_t *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
-        run_fail(4, "statistics: descriptor %d: %s", fd, strerror(errno));
+        run_fail(125, "statistics: descriptor %d: %s", fd, strerror(errno));
     /* A program that truncated it would end this process with SIGBUS. */
     run_path_forbid(fd);
     g_header = (struct run_stats_header *)(void *)base;

@@ -226,6 +226,10 @@ long run_perform(struct run_call *call)
     case ROW_pipe2:
     case ROW_signalfd4:
         return run_fd_hand(call);
+    case ROW_getdents64:
+        return run_fd_kind((int64_t)call->a[0]) == RUN_FD_LIST && call->a[1] != 0
+                   ? run_proc_list(call)
+                   : run_raw(call);
     case ROW_fcntl:
         return run_fcntl(call);
     case ROW_ioctl:

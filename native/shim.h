@@ -80,10 +80,15 @@ struct hc_port *shim_port(struct shim_thread *thread);
 void shim_wake_thread(uint64_t self, int number);
 long shim_thread_exit(long status);
 long shim_clone(const uint64_t *a);
+long shim_exec(void);
 long shim_setid(enum row_id row, const uint64_t *a);
 long shim_prctl(const uint64_t *a);
 long shim_prlimit(uint64_t pid, uint64_t resource, const uint64_t *new_limit, uint64_t *old_limit);
 long shim_kill(int pid, int number);
+long shim_group(long number, const uint64_t *a);
+/* Between the program's name for its group and the kernel's; `asked`: for the program. */
+void shim_group_in_front(int *group, bool asked);
+long shim_wait(long number, const uint64_t *a);
 long shim_tgkill(int tgid, int tid, int number);
 long shim_sched(long number, const uint64_t *a);
 
@@ -125,6 +130,8 @@ long shim_call(long number, const uint64_t *a);
 long shim_read(enum row_id row, int fd, void *buffer, size_t size, int64_t offset, int flags);
 long shim_write(enum row_id row, int fd, const void *buffer, size_t size, int64_t offset,
                 int flags);
+/* After EFBIG: SIGXFSZ, if a limit was the reason. */
+void shim_too_large(void);
 /* May the answer to this read be EAGAIN without asking? Then it is, once. */
 bool shim_is_empty(struct shim_fd *state);
 /* After a read of `result` bytes where `size` were asked for. */
@@ -146,6 +153,19 @@ long shim_name_of(enum row_id row, int fd, void *address, uint32_t *size);
 long shim_getsockopt(const uint64_t *a);
 long shim_fcntl(int fd, int command, uint64_t argument);
 long shim_ioctl(int fd, uint32_t request, uint64_t argument);
+/*
+ * A time limit that the program gives by reference, and finds there what is left of it, as the
+ * kernel does. `micro`: a struct timeval. 0, -EINVAL or -EFAULT.
+ */
+struct shim_limit {
+    void *from; /* NULL: no limit */
+    int64_t time[2];
+    int64_t until; /* nanoseconds of the monotonic clock */
+    bool micro;
+};
+long shim_limit_begin(struct shim_limit *limit, void *from, bool micro);
+bool shim_limit_over(const struct shim_limit *limit);
+void shim_limit_end(const struct shim_limit *limit);
 long shim_poll(void *fds, uint64_t count, const void *timeout, const uint64_t *mask);
 long shim_select(const uint64_t *a, const void *timeout, const uint64_t *mask);
 long shim_open(int dirfd, const char *path, int flags, uint32_t mode);
@@ -153,10 +173,18 @@ long shim_utimes(long number, const uint64_t *a);
 
 /* ---- descriptors: shim_fd.c ---------------------------------------------------------------- */
 
-enum shim_kind { SHIM_UNKNOWN, SHIM_OTHER, SHIM_STREAM, SHIM_DATAGRAM, SHIM_REGULAR, SHIM_EPOLL };
+enum shim_kind {
+    SHIM_UNKNOWN,
+    SHIM_OTHER,
+    SHIM_STREAM,
+    SHIM_DATAGRAM,
+    SHIM_REGULAR,
+    SHIM_EPOLL,
+    SHIM_SIGNAL, /* a signalfd */
+};
 
 /* All that this side knows about a descriptor; the only place where it is kept. Hints, except the
- * epoll fields: a wrong one costs a call. Read and written relaxed by any thread. */
+ * epoll fields and signalfds: a wrong one costs a call. Read and written relaxed by any thread. */
 struct shim_fd {
     uint8_t kind;
     uint8_t nonblocking; /* 0: not known, 1: no, 2: yes */
@@ -165,6 +193,7 @@ struct shim_fd {
     uint16_t watched;    /* epoll sets it is in */
     uint16_t edges;      /* …with EPOLLET or EPOLLONESHOT */
     uint32_t watches;    /* head of its list in shim_epoll.c; 0: none */
+    uint8_t signals;     /* of a signalfd: which, in shim_signalfd.c */
 };
 
 extern uint32_t g_shim_limit; /* RLIMIT_NOFILE, soft: descriptors are below */
@@ -187,6 +216,8 @@ void shim_epoll_set_closed(int epfd);
 /* ---- memory: shim_memory.c ----------------------------------------------------------------- */
 
 long shim_mmap(const uint64_t *a);
+/* A copy of /proc/self/maps, if `path` is that; else -EACCES. */
+long shim_maps(const char *path, int flags);
 
 /* ---- signals: shim_signal.c ---------------------------------------------------------------- */
 
@@ -212,6 +243,19 @@ void shim_mask_back(const struct shim_masked *masked);
 void shim_trapped_in(void *context);
 void shim_on_sigsys(int number, siginfo_t *info, void *context);
 void shim_raise(int number);
+
+/* ---- signalfd: shim_signalfd.c -------------------------------------------------------------- */
+
+extern uint64_t g_shim_signals; /* that any signalfd is for; 0: there is none */
+long shim_signalfd(int fd, const uint64_t *mask, size_t size, int flags);
+long shim_signalfd_read(int fd, void *buffer, size_t size);
+/* Before waiting: the calling thread's own signals become readable. */
+void shim_signals_collect(void);
+void shim_signals_shared(const struct shim_fd *state);
+void shim_signals_closed(int fd);
+void shim_signals_relay(void);
+/* shim_wrap.c: a thread of the C library's; false: there is none to be had. */
+bool shim_start_thread(void (*body)(void));
 
 /* ---- filter: shim_filter.c ----------------------------------------------------------------- */
 

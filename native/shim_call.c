@@ -237,11 +237,28 @@ __asm__(".text\n"
         "shim_string_fault:\n"
         "    mov $-1, %rax\n"
         "    ret\n"
-        ".size shim_string_size, . - shim_string_size\n");
+        ".size shim_string_size, . - shim_string_size\n"
+        ".globl shim_is_there\n.hidden shim_is_there\n.type shim_is_there, @function\n"
+        "shim_is_there:\n"
+        "    endbr64\n"
+        "shim_there_begin:\n"
+        "    movzbl (%rdi), %eax\n"
+        "    movzbl -1(%rdi,%rsi), %eax\n"
+        "shim_there_end:\n"
+        "    mov $1, %eax\n"
+        "    ret\n"
+        "shim_there_fault:\n"
+        "    xor %eax, %eax\n"
+        "    ret\n"
+        ".size shim_is_there, . - shim_is_there\n");
 
 extern const char shim_copy_begin[] SHIM_HIDDEN, shim_copy_end[] SHIM_HIDDEN,
     shim_copy_fault[] SHIM_HIDDEN, shim_string_begin[] SHIM_HIDDEN, shim_string_end[] SHIM_HIDDEN,
-    shim_string_fault[] SHIM_HIDDEN;
+    shim_string_fault[] SHIM_HIDDEN, shim_there_begin[] SHIM_HIDDEN, shim_there_end[] SHIM_HIDDEN,
+    shim_there_fault[] SHIM_HIDDEN;
+
+/* Are the first and the last byte of a buffer mapped? */
+bool shim_is_there(const void *buffer, size_t size);
 
 uint64_t shim_copy_fixup(uint64_t rip)
 {
@@ -249,6 +266,8 @@ uint64_t shim_copy_fixup(uint64_t rip)
         return SHIM_PTR(shim_copy_fault);
     if (rip >= SHIM_PTR(shim_string_begin) && rip < SHIM_PTR(shim_string_end))
         return SHIM_PTR(shim_string_fault);
+    if (rip >= SHIM_PTR(shim_there_begin) && rip < SHIM_PTR(shim_there_end))
+        return SHIM_PTR(shim_there_fault);
     return 0;
 }
 
@@ -261,8 +280,30 @@ struct layout {
     size_t total;
 };
 
-static long plan(const struct row *row, const uint64_t *a, struct layout *layout, struct run_ms *ms)
+/* What the kernel says of a string that is longer than any message carries. */
+static long too_long(enum row_id id, uint32_t parameter)
 {
+    switch (id) {
+    case ROW_memfd_create:
+        return -EINVAL;
+    case ROW_getxattr:
+    case ROW_lgetxattr:
+    case ROW_fgetxattr:
+    case ROW_setxattr:
+    case ROW_lsetxattr:
+    case ROW_fsetxattr:
+    case ROW_removexattr:
+    case ROW_lremovexattr:
+    case ROW_fremovexattr:
+        return parameter == 1u ? -ERANGE : -ENAMETOOLONG;
+    default:
+        return -ENAMETOOLONG;
+    }
+}
+
+static long plan(enum row_id id, const uint64_t *a, struct layout *layout, struct run_ms *ms)
+{
+    const struct row *row = &g_rows[id];
     uint32_t scalar = 0;
     uint64_t present = 0;
     layout->total = 0;
@@ -284,7 +325,7 @@ static long plan(const struct row *row, const uint64_t *a, struct layout *layout
         if (p->kind == ROW_STRING) {
             size = shim_string_size((const char *)(uintptr_t)a[i], ROW_STRING_MAX);
             if (size == 0)
-                return -ENAMETOOLONG;
+                return too_long(id, i);
             if (size == SIZE_MAX)
                 return -EFAULT;
             size += ROW_STRING_HEADER;
@@ -294,6 +335,11 @@ static long plan(const struct row *row, const uint64_t *a, struct layout *layout
         /* Larger ones were cut into pieces before they came here. */
         if (size > RUN_PIECE)
             return -E2BIG;
+        /* What cannot be given to the program is not to be taken from where it is: data that was
+         * read, a connection that was accepted. */
+        if ((p->kind == ROW_OUT || p->kind == ROW_INOUT) && size != 0 && a[i] != SHIM_VECTOR &&
+            !shim_is_there((const void *)(uintptr_t)a[i], size))
+            return -EFAULT;
         layout->sizes[i] = size;
         layout->total = hc_message_add(layout->total, size);
     }
@@ -485,7 +531,7 @@ static long call_once(struct shim_thread *thread, enum row_id id, const uint64_t
     struct hc_port *port = shim_port(thread);
     if (HC_UNLIKELY(port == NULL))
         return -EAGAIN;
-    long error = plan(row, a, &layout, &ms);
+    long error = plan(id, a, &layout, &ms);
     if (HC_UNLIKELY(error != 0))
         return error;
     size_t ms_size = run_ms_size(row->scalar_count);

@@ -228,6 +228,8 @@ long shim_epoll_wait(int epfd, void *events, int most, int timeout, const uint64
     if (events == NULL)
         return -EFAULT;
     size_t size = (size_t)most * sizeof(struct epoll_event);
+    if (HC_UNLIKELY(__atomic_load_n(&g_shim_signals, __ATOMIC_RELAXED) != 0))
+        shim_signals_collect();
     if (size > RUN_PIECE)
         size = RUN_PIECE / sizeof(struct epoll_event) * sizeof(struct epoll_event);
     long result = shim_mask_for_call(mask, &masked);

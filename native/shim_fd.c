@@ -7,6 +7,7 @@
  */
 #include "shim.h"
 
+#include <asm/ioctls.h>
 #include <fcntl.h>
 
 uint32_t g_shim_limit;
@@ -39,6 +40,8 @@ static void forget(int fd)
         shim_epoll_set_closed(fd);
     if (state->watches != 0 && !state->shared)
         shim_epoll_closed(fd);
+    if (state->kind == SHIM_SIGNAL)
+        shim_signals_closed(fd);
     state->kind = SHIM_UNKNOWN;
     state->nonblocking = 0;
     state->empty = 0;
@@ -69,6 +72,9 @@ static long duplicated(int from, long result)
     if (old == NULL || new == NULL)
         return result;
     shim_fd_new(result, (enum shim_kind)old->kind, 0);
+    new->signals = old->signals;
+    if (old->kind == SHIM_SIGNAL)
+        shim_signals_shared(old);
     old->shared = new->shared = 1;
     old->empty = 0;
     return result;
@@ -133,6 +139,21 @@ long shim_fcntl(int fd, int command, uint64_t argument)
     return result;
 }
 
+static long terminal_group(int fd, uint32_t request, int *u_group)
+{
+    int group = 0;
+    if (request == TIOCSPGRP && !shim_copy(&group, u_group, sizeof group))
+        return -EFAULT;
+    if (request == TIOCSPGRP)
+        shim_group_in_front(&group, false);
+    long result =
+        SHIM_ROW(ROW_ioctl, true, SHIM_ARG(fd), request, 0, SHIM_PTR(&group), sizeof group);
+    if (result < 0 || request == TIOCSPGRP)
+        return result;
+    shim_group_in_front(&group, true);
+    return shim_copy(u_group, &group, sizeof group) ? result : -EFAULT;
+}
+
 long shim_ioctl(int fd, uint32_t request, uint64_t argument)
 {
     struct shim_fd *state = shim_fd(fd);
@@ -149,6 +170,8 @@ long shim_ioctl(int fd, uint32_t request, uint64_t argument)
     }
     if (size != 0 && argument == 0)
         return -EFAULT;
+    if (request == TIOCSPGRP || request == TIOCGPGRP)
+        return terminal_group(fd, request, (int *)(uintptr_t)argument);
     long result = SHIM_ROW(ROW_ioctl, true, SHIM_ARG(fd), request, size != 0 ? 0 : argument,
                            size != 0 ? argument : 0, size);
     if (result >= 0 && state != NULL && request == FIONBIO) {
@@ -162,6 +185,8 @@ long shim_ioctl(int fd, uint32_t request, uint64_t argument)
 long shim_open(int dirfd, const char *path, int flags, uint32_t mode)
 {
     long fd = SHIM_ROW(ROW_openat, true, SHIM_ARG(dirfd), SHIM_PTR(path), SHIM_ARG(flags), mode);
+    if (HC_UNLIKELY(fd == -EACCES))
+        return shim_maps(path, flags);
     if (fd >= 0)
         shim_fd_new(fd, SHIM_UNKNOWN, (flags & O_NONBLOCK) != 0 ? 2 : 1);
     return fd;

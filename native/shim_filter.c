@@ -53,6 +53,12 @@ long shim_filter_install(uint64_t gate)
 #undef SHIM_GATED
 #undef SHIM_EMULATED
 #undef SHIM_REFUSED
+        /* What is mapped here; there is no other descriptor (shim_boot.c). */
+        JUMP(BPF_JEQ, SYS_pread64, 0, 4),
+        LOAD(LOW(0)),
+        JUMP(BPF_JEQ, 0, 0, 1),
+        ALLOW,
+        TRAP,
         /* To be what it has to be again after a change of identity; nothing weaker. */
         JUMP(BPF_JEQ, SYS_prctl, 0, 9),
         LOAD(LOW(0)),

@@ -75,6 +75,56 @@ long shim_getsockopt(const uint64_t *a)
     return shim_copy(length, &told, sizeof told) ? result : -EFAULT;
 }
 
+/* ---- time limits -------------------------------------------------------------------------------- */
+
+#define SECOND INT64_C(1000000000)
+
+static int64_t now_ns(void)
+{
+    int64_t now[2] = {0, 0};
+    (void)SHIM_GATE(SYS_clock_gettime, 1 /* CLOCK_MONOTONIC */, now);
+    return now[0] * SECOND + now[1];
+}
+
+long shim_limit_begin(struct shim_limit *limit, void *from, bool micro)
+{
+    int64_t *time = limit->time;
+    limit->from = from;
+    limit->micro = micro;
+    limit->until = INT64_MAX;
+    if (from == NULL)
+        return 0;
+    if (!shim_copy(time, from, sizeof limit->time))
+        return -EFAULT;
+    if (time[0] < 0 || time[1] < 0 || (!micro && time[1] >= SECOND))
+        return -EINVAL;
+    if (micro) {
+        time[0] += time[1] / 1000000;
+        time[1] = time[1] % 1000000 * 1000;
+    }
+    /* Longer ones than a century never end. */
+    if (time[0] < INT64_C(4000000000) && (time[0] | time[1]) != 0)
+        limit->until = now_ns() + time[0] * SECOND + time[1];
+    return 0;
+}
+
+bool shim_limit_over(const struct shim_limit *limit)
+{
+    return limit->from != NULL && ((limit->time[0] | limit->time[1]) == 0 ||
+                                   (limit->until != INT64_MAX && now_ns() >= limit->until));
+}
+
+void shim_limit_end(const struct shim_limit *limit)
+{
+    if (limit->from == NULL || limit->until == INT64_MAX)
+        return;
+    int64_t left = limit->until - now_ns();
+    left = left > 0 ? left : 0;
+    const int64_t time[2] = {left / SECOND, left % SECOND / (limit->micro ? 1000 : 1)};
+    /* It may lie in memory that cannot be written: nobody is told, here as outside. */
+    (void)shim_copy(limit->from, time, sizeof time);
+}
+
 /* ---- waiting for several ------------------------------------------------------------------------ */
 
 long shim_poll(void *fds, uint64_t count, const void *timeout, const uint64_t *mask)
@@ -82,6 +132,10 @@ long shim_poll(void *fds, uint64_t count, const void *timeout, const uint64_t *m
     struct shim_masked masked;
     if (count > __atomic_load_n(&g_shim_limit, __ATOMIC_RELAXED) || count * 8u > RUN_PIECE)
         return -EINVAL;
+    if (fds == NULL && count != 0)
+        return -EFAULT;
+    if (HC_UNLIKELY(__atomic_load_n(&g_shim_signals, __ATOMIC_RELAXED) != 0))
+        shim_signals_collect();
     long result = shim_mask_for_call(mask, &masked);
     if (result != 0)
         return result;
@@ -101,6 +155,8 @@ long shim_select(const uint64_t *a, const void *timeout, const uint64_t *mask)
     if ((uint32_t)count > RUN_DESCRIPTORS_MAX)
         count = (int)RUN_DESCRIPTORS_MAX;
     size_t size = ((size_t)count + 63u) / 64u * 8u;
+    if (HC_UNLIKELY(__atomic_load_n(&g_shim_signals, __ATOMIC_RELAXED) != 0))
+        shim_signals_collect();
     long result = shim_mask_for_call(mask, &masked);
     if (result != 0)
         return result;

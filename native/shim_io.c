@@ -7,6 +7,7 @@
  */
 #include "shim.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -63,6 +64,8 @@ static long read_pieces(enum row_id row, int fd, void *buffer, size_t size, int6
     struct shim_fd *state = shim_fd(fd);
     size_t done = 0;
     size = size < MOST ? size : MOST;
+    if (HC_UNLIKELY(state != NULL && state->kind == SHIM_SIGNAL) && row == ROW_read)
+        return shim_signalfd_read(fd, buffer, size);
     if (size == 0)
         buffer = NULL;
     if (row == ROW_read && shim_is_empty(state))
@@ -84,11 +87,24 @@ static long read_pieces(enum row_id row, int fd, void *buffer, size_t size, int6
     return (long)done;
 }
 
+/* The kernel sends a signal when it was the limit, and none when no file can be that large. */
+void shim_too_large(void)
+{
+    uint64_t limit[2];
+    if (SHIM_ROW(ROW_prlimit64, false, 0, RLIMIT_FSIZE, 0, SHIM_PTR(limit)) == 0 &&
+        limit[0] != RLIM_INFINITY)
+        shim_raise(SIGXFSZ);
+}
+
 static long write_pieces(enum row_id row, int fd, const void *buffer, size_t size, int64_t offset,
                          int flags)
 {
+    const struct shim_fd *state = shim_fd(fd);
     size_t done = 0;
     size = size < MOST ? size : MOST;
+    /* What rings the bell of a signalfd is the shim alone. */
+    if (HC_UNLIKELY(state != NULL && state->kind == SHIM_SIGNAL))
+        return -EINVAL;
     for (;;) {
         size_t piece = size - done < RUN_PIECE ? size - done : RUN_PIECE;
         int64_t at = offset < 0 ? offset : offset + (int64_t)done;
@@ -97,7 +113,7 @@ static long write_pieces(enum row_id row, int fd, const void *buffer, size_t siz
         if (result == -EPIPE)
             shim_raise(SIGPIPE);
         if (result == -EFBIG)
-            shim_raise(SIGXFSZ);
+            shim_too_large();
         if (result < 0)
             return done != 0 ? (long)done : result;
         done += (size_t)result;
@@ -411,19 +427,27 @@ long shim_recvmmsg(const uint64_t *a)
     uint32_t count = (uint32_t)a[2];
     uint32_t done = 0;
     int flags = (int)a[3];
-    /* A time limit is only ever looked at between two messages, which do not block here. */
-    for (; done < count && done < VECTORS_MAX; done++) {
+    struct shim_limit limit;
+    long error = shim_limit_begin(&limit, (void *)(uintptr_t)a[4], false);
+    if (error != 0)
+        return error;
+    while (done < count && done < VECTORS_MAX) {
         int now = flags & ~MSG_WAITFORONE;
         if (done != 0 && (flags & MSG_WAITFORONE) != 0)
             now |= MSG_DONTWAIT;
-        long result = shim_recvmsg((int)a[0], &messages[done].msg_hdr, now);
-        if (result < 0)
-            return done != 0 ? (long)done : result;
-        uint32_t size = (uint32_t)result;
-        if (!shim_copy(&messages[done].msg_len, &size, sizeof size))
-            return -EFAULT;
+        error = shim_recvmsg((int)a[0], &messages[done].msg_hdr, now);
+        uint32_t size = (uint32_t)error;
+        if (error >= 0 && !shim_copy(&messages[done].msg_len, &size, sizeof size))
+            error = -EFAULT;
+        if (error < 0)
+            break;
+        done++;
+        /* As in the kernel: looked at between two messages, and never ends the wait for one. */
+        if (shim_limit_over(&limit))
+            break;
     }
-    return (long)done;
+    shim_limit_end(&limit);
+    return done != 0 || error >= 0 ? (long)done : error;
 }
 
 long shim_sendmmsg(const uint64_t *a)

@@ -10,7 +10,10 @@
  */
 #include "shim.h"
 
+#include <fcntl.h>
+#include <linux/memfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #define PAGE UINT64_C(4096)
 
@@ -36,6 +39,74 @@ static long fill(uint64_t address, uint64_t size, int fd, int64_t offset)
     return 0;
 }
 
+/* Files, block devices, and of the others /dev/zero. */
+static long mappable(int fd)
+{
+    uint32_t status[36]; /* struct stat: st_mode is the sixth word, st_rdev the tenth */
+    long error = SHIM_ROW(ROW_fstat, false, SHIM_ARG(fd), SHIM_PTR(status));
+    if (error != 0)
+        return error;
+    switch (status[6] & S_IFMT) {
+    case S_IFREG:
+    case S_IFBLK:
+        return 0;
+    case S_IFCHR:
+        return status[10] == (1u << 8 | 5u) ? 0 : -ENODEV;
+    default:
+        return -ENODEV;
+    }
+}
+
+/* ---- /proc/self/maps --------------------------------------------------------------------------- */
+
+static bool is_own_maps(const char *path)
+{
+    static const char *const names[] = {"/proc/self/maps", "/proc/thread-self/maps"};
+    char text[32];
+    size_t size = shim_string_size(path, sizeof text);
+    if (size == 0 || size == SIZE_MAX || !shim_copy(text, path, size))
+        return false;
+    for (size_t i = 0; i < 2u; i++) {
+        size_t at = 0;
+        while (at < size && text[at] == names[i][at])
+            at++;
+        if (at == size)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * Where the host is not root the kernel keeps it from the maps of this process, which is what is
+ * meant to be; the C library asks for them all the same, to find the stack of the first thread. So
+ * the program gets a copy as a file of its own. It tells the host what it asked for.
+ */
+long shim_maps(const char *path, int flags)
+{
+    char text[1024];
+    int64_t offset = 0;
+    if (!is_own_maps(path) || (flags & O_ACCMODE) != O_RDONLY)
+        return -EACCES;
+    long fd = SHIM_ROW(ROW_memfd_create, false, SHIM_PTR("maps"),
+                       (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0);
+    if (fd < 0)
+        return -EACCES;
+    shim_fd_new(fd, SHIM_REGULAR, 1);
+    for (;;) {
+        long size = SHIM_GATE(SYS_pread64, 0, text, sizeof text, offset);
+        if (size <= 0)
+            break;
+        long written = shim_write(ROW_pwrite64, (int)fd, text, (size_t)size, offset, 0);
+        if (written != size)
+            break;
+        offset += size;
+    }
+    if (offset != 0)
+        return fd;
+    (void)shim_close((int)fd);
+    return -EACCES;
+}
+
 long shim_mmap(const uint64_t *a)
 {
     uint64_t size = (a[1] + PAGE - 1u) & ~(PAGE - 1u);
@@ -43,6 +114,7 @@ long shim_mmap(const uint64_t *a)
     int flags = (int)a[3];
     int fd = (int)a[4];
     int type = flags & MAP_TYPE;
+    long error;
     if (a[1] == 0 || size < a[1] || (a[5] & (PAGE - 1u)) != 0)
         return -EINVAL;
     /* MAP_SHARED_VALIDATE is 3, and the bits of the other two. */
@@ -51,6 +123,13 @@ long shim_mmap(const uint64_t *a)
     long descriptor_flags = SHIM_ROW(ROW_fcntl, false, SHIM_ARG(fd), 3 /* F_GETFL */, 0, 0, 0);
     if (descriptor_flags < 0)
         return descriptor_flags;
+    if ((descriptor_flags & O_PATH) != 0)
+        return -EBADF;
+    if ((descriptor_flags & O_ACCMODE) == O_WRONLY)
+        return -EACCES;
+    error = mappable(fd);
+    if (error != 0)
+        return error;
     if (type != MAP_PRIVATE && (protection & PROT_WRITE) != 0) {
         shim_say_once(&g_said_shared,
                       "hotcalls: the program asked for a writable mapping of a file that others "
@@ -65,7 +144,7 @@ long shim_mmap(const uint64_t *a)
                           MAP_PRIVATE | MAP_ANONYMOUS | (kept & (MAP_NORESERVE | MAP_32BIT)), -1);
     if (copy < 0 && copy > -4096)
         return copy;
-    long error = fill((uint64_t)copy, a[1], fd, (int64_t)a[5]);
+    error = fill((uint64_t)copy, a[1], fd, (int64_t)a[5]);
     if (error == 0 && protection != (PROT_READ | PROT_WRITE))
         error = SHIM_GATE(SYS_mprotect, copy, size, protection);
     if (error == 0 && (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0) {

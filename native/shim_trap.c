@@ -44,6 +44,20 @@ __asm__(".text\n"
 
 static uint32_t g_said[512];
 
+/* NULL: a call of a kernel that is newer than the headers. */
+static const char *name_of(long number)
+{
+    switch (number) {
+#define SHIM_UNSUPPORTED(call) \
+    case SYS_##call:           \
+        return #call;
+#include "syscall_unsupported.h"
+#undef SHIM_UNSUPPORTED
+    default:
+        return NULL;
+    }
+}
+
 static long refused(long number)
 {
     switch (number) {
@@ -57,12 +71,14 @@ static long refused(long number)
     default:
         break;
     }
-    /* Not known: said once for each. The number stands for the name, which the host's log has. */
+    /* Not known: said once for each. */
     if (number >= 0 && number < (long)(sizeof g_said / sizeof g_said[0])) {
+        const char *name = name_of(number);
         char digits[4] = {(char)('0' + number / 100 % 10), (char)('0' + number / 10 % 10),
                           (char)('0' + number % 10), '\0'};
-        shim_say_once(&g_said[number], "hotcalls: system call % is not supported (ENOSYS)\n",
-                      digits);
+        shim_say_once(&g_said[number],
+                      "hotcalls: system call % is not supported in an enclave (ENOSYS)\n",
+                      name != NULL ? name : digits);
     }
     return -ENOSYS;
 }
@@ -109,7 +125,11 @@ static long descriptors(long number, const uint64_t *a)
         return opened(SHIM_ROW(ROW_epoll_create1, false, 0), SHIM_EPOLL, 1);
     case SYS_epoll_create1:
         return opened(shim_row(ROW_epoll_create1, a, false), SHIM_EPOLL, 1);
-    default: /* signalfd, signalfd4: would need the program's signals, which are this side's */
+    case SYS_signalfd:
+        return shim_signalfd(INT(0), POINTER(1), a[2], 0);
+    case SYS_signalfd4:
+        return shim_signalfd(INT(0), POINTER(1), a[2], INT(3));
+    default:
         return -ENOSYS;
     }
     if (result != 0)
@@ -117,7 +137,61 @@ static long descriptors(long number, const uint64_t *a)
     for (int i = 0; i < 2; i++)
         shim_fd_new(pair[i], number == SYS_socketpair ? SHIM_STREAM : SHIM_OTHER, 0);
     int *to = POINTER(number == SYS_socketpair ? 3 : 0);
-    return shim_copy(to, pair, sizeof pair) ? 0 : -EFAULT;
+    if (shim_copy(to, pair, sizeof pair))
+        return 0;
+    /* Nobody knows them. */
+    (void)shim_close(pair[0]);
+    (void)shim_close(pair[1]);
+    return -EFAULT;
+}
+
+/* Larger than any name, and any value of an attribute: what the program has beyond is not used. */
+#define TEXT_MAX UINT64_C(65536)
+
+/* A row of up to four parameters that fills `a[buffer]`, of the size a[buffer + 1]. */
+static long fills(enum row_id row, const uint64_t *a, uint32_t buffer)
+{
+    uint64_t cut[4] = {a[0], a[1], a[2], a[3]};
+    if (cut[buffer] == 0 && cut[buffer + 1u] != 0)
+        return -EFAULT;
+    if (cut[buffer + 1u] > TEXT_MAX)
+        cut[buffer + 1u] = TEXT_MAX;
+    return shim_row(row, cut, false);
+}
+
+static long read_link(uint64_t dirfd, uint64_t path, uint64_t buffer, uint64_t size)
+{
+    const uint64_t a[4] = {dirfd, path, buffer, size};
+    return (int)size <= 0 ? -EINVAL : fills(ROW_readlinkat, a, 2);
+}
+
+/* As the kernel checks it: what it does not know, or would not use, is an error here. */
+static long open_how(const uint64_t *a)
+{
+    const uint64_t known = O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND |
+                           O_NONBLOCK | O_SYNC | O_ASYNC | O_DIRECT | 0100000 /* O_LARGEFILE */ |
+                           O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | O_TMPFILE;
+    const uint64_t ways = 0x3f; /* RESOLVE_NO_XDEV to RESOLVE_CACHED */
+    uint64_t how[3];
+    if (a[3] < sizeof how)
+        return -EINVAL;
+    if (a[3] > 4096u)
+        return -E2BIG;
+    if (!shim_copy(how, POINTER(2), sizeof how))
+        return -EFAULT;
+    for (uint64_t at = sizeof how; at < a[3]; at++) {
+        uint8_t byte;
+        if (!shim_copy(&byte, (const uint8_t *)POINTER(2) + at, 1))
+            return -EFAULT;
+        if (byte != 0)
+            return -E2BIG;
+    }
+    bool makes = (how[0] & O_CREAT) != 0 || (how[0] & O_TMPFILE) == O_TMPFILE;
+    if ((how[0] & ~known) != 0 || (how[2] & ~ways) != 0 || (how[1] & ~UINT64_C(07777)) != 0 ||
+        (how[1] != 0 && !makes))
+        return -EINVAL;
+    /* Callers fall back to openat. */
+    return how[2] != 0 ? -ENOSYS : shim_open(INT(0), POINTER(1), (int)how[0], (uint32_t)how[1]);
 }
 
 static long names(long number, const uint64_t *a)
@@ -130,15 +204,8 @@ static long names(long number, const uint64_t *a)
         return shim_open(AT_FDCWD, POINTER(0), O_CREAT | O_WRONLY | O_TRUNC, UINT(1));
     case SYS_openat:
         return shim_open(INT(0), POINTER(1), INT(2), UINT(3));
-    case SYS_openat2: {
-        uint64_t how[3];
-        if (a[3] < sizeof how)
-            return -EINVAL;
-        if (!shim_copy(how, POINTER(2), sizeof how))
-            return -EFAULT;
-        /* Callers fall back to openat. */
-        return how[2] != 0 ? -ENOSYS : shim_open(INT(0), POINTER(1), (int)how[0], (uint32_t)how[1]);
-    }
+    case SYS_openat2:
+        return open_how(a);
     case SYS_stat:
         return SHIM_ROW(ROW_newfstatat, false, here, a[0], a[1], 0);
     case SYS_lstat:
@@ -148,7 +215,25 @@ static long names(long number, const uint64_t *a)
     case SYS_faccessat:
         return SHIM_ROW(ROW_faccessat2, false, a[0], a[1], a[2], 0);
     case SYS_readlink:
-        return SHIM_ROW(ROW_readlinkat, false, here, a[0], a[1], a[2]);
+        return read_link(here, a[0], a[1], a[2]);
+    case SYS_readlinkat:
+        return read_link(a[0], a[1], a[2], a[3]);
+    case SYS_getcwd:
+        return fills(ROW_getcwd, a, 0);
+    case SYS_getdents64:
+        return fills(ROW_getdents64, a, 1);
+    case SYS_getxattr:
+        return fills(ROW_getxattr, a, 2);
+    case SYS_lgetxattr:
+        return fills(ROW_lgetxattr, a, 2);
+    case SYS_fgetxattr:
+        return fills(ROW_fgetxattr, a, 2);
+    case SYS_listxattr:
+        return fills(ROW_listxattr, a, 1);
+    case SYS_llistxattr:
+        return fills(ROW_llistxattr, a, 1);
+    case SYS_flistxattr:
+        return fills(ROW_flistxattr, a, 1);
     case SYS_mkdir:
         return SHIM_ROW(ROW_mkdirat, false, here, a[0], a[1]);
     case SYS_rmdir:
@@ -174,9 +259,7 @@ static long names(long number, const uint64_t *a)
         PLAIN(newfstatat);
         PLAIN(statx);
         PLAIN(faccessat2);
-        PLAIN(readlinkat);
         PLAIN(statfs);
-        PLAIN(getcwd);
         PLAIN(chdir);
         PLAIN(chroot);
         PLAIN(mkdirat);
@@ -188,19 +271,12 @@ static long names(long number, const uint64_t *a)
         PLAIN(fchmodat);
         PLAIN(fchownat);
         PLAIN(utimensat);
-        PLAIN(truncate);
-        PLAIN(getxattr);
-        PLAIN(lgetxattr);
-        PLAIN(fgetxattr);
         PLAIN(setxattr);
         PLAIN(lsetxattr);
         PLAIN(fsetxattr);
         PLAIN(removexattr);
         PLAIN(lremovexattr);
         PLAIN(fremovexattr);
-        PLAIN(listxattr);
-        PLAIN(llistxattr);
-        PLAIN(flistxattr);
         PLAIN(inotify_add_watch);
     case SYS_utime:
     case SYS_utimes:
@@ -232,6 +308,9 @@ static long process(long number, const uint64_t *a)
     case SYS_fork:
     case SYS_vfork:
         return shim_clone(a);
+    case SYS_execve:
+    case SYS_execveat:
+        return shim_exec();
     case SYS_kill:
         return shim_kill(INT(0), INT(1));
     case SYS_tkill:
@@ -240,7 +319,7 @@ static long process(long number, const uint64_t *a)
         return shim_tgkill(INT(0), INT(1), INT(2));
     case SYS_rt_sigqueueinfo:
     case SYS_rt_tgsigqueueinfo:
-        return -EPERM;
+        return -EPERM; /* to others; what is for itself the filter lets through */
     case SYS_prctl:
         return shim_prctl(a);
     case SYS_prlimit64:
@@ -272,10 +351,10 @@ static long process(long number, const uint64_t *a)
         return result < 0 ? result : SHIM_GATE(SYS_setsid, 0);
     }
     case SYS_getpgrp:
-        return SHIM_ROW(ROW_getpgid, false, 0);
-        PLAIN(getpgid);
-        PLAIN(getsid);
-        PLAIN(setpgid);
+    case SYS_getpgid:
+    case SYS_getsid:
+    case SYS_setpgid:
+        return shim_group(number, a);
         PLAIN(getppid);
         PLAIN(umask);
     case SYS_sched_setaffinity:
@@ -287,10 +366,20 @@ static long process(long number, const uint64_t *a)
         return a[0] == 0xffffffffu ? 0 : -EPERM;
     case SYS_wait4:
     case SYS_waitid:
-        return -ECHILD;
+        return shim_wait(number, a);
     default:
         return names(number, a);
     }
+}
+
+/* Nobody reads what was moved there, or it is too much for a file: a signal, as for a write. */
+static long moved(long result)
+{
+    if (result == -EPIPE)
+        shim_raise(SIGPIPE);
+    if (result == -EFBIG)
+        shim_too_large();
+    return result;
 }
 
 long shim_call(long number, const uint64_t *a)
@@ -315,9 +404,13 @@ long shim_call(long number, const uint64_t *a)
     case SYS_epoll_wait:
         return shim_epoll_wait(INT(0), POINTER(1), INT(2), INT(3), NULL);
     case SYS_epoll_pwait:
+        if (a[4] != 0 && a[5] != 8)
+            return -EINVAL;
         return shim_epoll_wait(INT(0), POINTER(1), INT(2), INT(3), POINTER(4));
     case SYS_epoll_pwait2: {
         int64_t time[2];
+        if (a[4] != 0 && a[5] != 8)
+            return -EINVAL;
         if (a[3] == 0)
             return shim_epoll_wait(INT(0), POINTER(1), INT(2), -1, POINTER(4));
         if (!shim_copy(time, POINTER(3), sizeof time))
@@ -333,25 +426,32 @@ long shim_call(long number, const uint64_t *a)
         int64_t time[2] = {INT(2) / 1000, (int64_t)(INT(2) % 1000) * 1000000};
         return shim_poll(POINTER(0), UINT(1), INT(2) < 0 ? NULL : time, NULL);
     }
-    case SYS_ppoll:
-        return shim_poll(POINTER(0), UINT(1), POINTER(2), POINTER(3));
-    case SYS_select: {
-        int64_t time[2];
-        if (a[4] == 0)
-            return shim_select(a, NULL, NULL);
-        if (!shim_copy(time, POINTER(4), sizeof time))
-            return -EFAULT;
-        if (time[0] < 0 || time[1] < 0)
+    case SYS_ppoll: {
+        struct shim_limit limit;
+        if (a[3] != 0 && a[4] != 8)
             return -EINVAL;
-        time[0] += time[1] / 1000000;
-        time[1] = time[1] % 1000000 * 1000;
-        return shim_select(a, time, NULL);
+        long result = shim_limit_begin(&limit, POINTER(2), false);
+        if (result != 0)
+            return result;
+        result = shim_poll(POINTER(0), UINT(1), limit.from != NULL ? limit.time : NULL, POINTER(3));
+        shim_limit_end(&limit);
+        return result;
     }
+    case SYS_select:
     case SYS_pselect6: {
         uint64_t set[2] = {0, 0};
-        if (a[5] != 0 && !shim_copy(set, POINTER(5), sizeof set))
+        struct shim_limit limit;
+        if (number == SYS_pselect6 && a[5] != 0 && !shim_copy(set, POINTER(5), sizeof set))
             return -EFAULT;
-        return shim_select(a, POINTER(4), (const uint64_t *)(uintptr_t)set[0]);
+        if (set[0] != 0 && set[1] != 8)
+            return -EINVAL;
+        long result = shim_limit_begin(&limit, POINTER(4), number == SYS_select);
+        if (result != 0)
+            return result;
+        result = shim_select(a, limit.from != NULL ? limit.time : NULL,
+                             (const uint64_t *)(uintptr_t)set[0]);
+        shim_limit_end(&limit);
+        return result;
     }
     case SYS_accept:
         return shim_accept(INT(0), POINTER(1), POINTER(2), 0);
@@ -374,14 +474,20 @@ long shim_call(long number, const uint64_t *a)
     case SYS_pwrite64:
         return shim_write(ROW_pwrite64, INT(0), POINTER(1), a[2], (int64_t)a[3], 0);
     case SYS_preadv:
-        return shim_readv(ROW_preadv2, INT(0), POINTER(1), a[2], (int64_t)a[3], 0);
+        return (int64_t)a[3] < 0
+                   ? -EINVAL
+                   : shim_readv(ROW_preadv2, INT(0), POINTER(1), a[2], (int64_t)a[3], 0);
     case SYS_pwritev:
-        return shim_writev(ROW_pwritev2, INT(0), POINTER(1), a[2], (int64_t)a[3], 0);
+        return (int64_t)a[3] < 0
+                   ? -EINVAL
+                   : shim_writev(ROW_pwritev2, INT(0), POINTER(1), a[2], (int64_t)a[3], 0);
     case SYS_preadv2:
         return shim_readv(ROW_preadv2, INT(0), POINTER(1), a[2], (int64_t)a[3], INT(5));
     case SYS_pwritev2:
         return shim_writev(ROW_pwritev2, INT(0), POINTER(1), a[2], (int64_t)a[3], INT(5));
     case SYS_setsockopt:
+        if (a[3] == 0 && INT(4) > 0)
+            return -EFAULT;
         return SHIM_ROW(ROW_setsockopt, false, a[0], a[1], a[2], a[3], UINT(4));
     case SYS_getsockopt:
         return shim_getsockopt(a);
@@ -399,10 +505,20 @@ long shim_call(long number, const uint64_t *a)
         return shim_dup3(INT(0), INT(1), 0);
     case SYS_dup3:
         return shim_dup3(INT(0), INT(1), INT(2));
-        RESTARTS(sendfile);
-        RESTARTS(splice);
-        RESTARTS(tee);
-        RESTARTS(copy_file_range);
+    case SYS_sendfile:
+        return moved(shim_row(ROW_sendfile, a, true));
+    case SYS_splice:
+        return moved(shim_row(ROW_splice, a, true));
+    case SYS_tee:
+        return moved(shim_row(ROW_tee, a, true));
+    case SYS_copy_file_range:
+        return moved(shim_row(ROW_copy_file_range, a, true));
+    case SYS_ftruncate:
+        return moved(shim_row(ROW_ftruncate, a, false));
+    case SYS_truncate:
+        return moved(shim_row(ROW_truncate, a, false));
+    case SYS_fallocate:
+        return moved(shim_row(ROW_fallocate, a, false));
         RESTARTS(flock);
         RESTARTS(connect);
         PLAIN(lseek);
@@ -410,15 +526,12 @@ long shim_call(long number, const uint64_t *a)
         PLAIN(shutdown);
         PLAIN(bind);
         PLAIN(listen);
-        PLAIN(getdents64);
         PLAIN(timerfd_settime);
         PLAIN(timerfd_gettime);
         PLAIN(inotify_rm_watch);
         PLAIN(fsync);
         PLAIN(fdatasync);
         PLAIN(sync_file_range);
-        PLAIN(ftruncate);
-        PLAIN(fallocate);
         PLAIN(fadvise64);
         PLAIN(readahead);
         PLAIN(fchmod);

@@ -294,6 +294,26 @@ EXPORT int pthread_cancel(pthread_t thread)
     return result;
 }
 
+static void *run_body(void *body)
+{
+    ((void (*)(void))(uintptr_t)body)();
+    return NULL;
+}
+
+/* Known to the C library, so that a change of identity reaches it. */
+bool shim_start_thread(void (*body)(void))
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (pthread_attr_init(&attributes) != 0)
+        return false;
+    bool fine = pthread_attr_setstacksize(&attributes, 256u * 1024u) == 0 &&
+                pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) == 0 &&
+                pthread_create(&thread, &attributes, run_body, (void *)(uintptr_t)body) == 0;
+    (void)pthread_attr_destroy(&attributes);
+    return fine;
+}
+
 /* ---- the same under the names that large files and fortified programs use ------------------------ */
 
 #define ALIAS(name, target) EXPORT extern __typeof__(target) name __attribute__((alias(#target)))

@@ -26,8 +26,9 @@ ALLOW,
 TRAP,
 
 /* Signals to itself. */
-JUMP(BPF_JEQ, SYS_tgkill, 2, 0),
-JUMP(BPF_JEQ, SYS_rt_tgsigqueueinfo, 1, 0),
+JUMP(BPF_JEQ, SYS_tgkill, 3, 0),
+JUMP(BPF_JEQ, SYS_rt_tgsigqueueinfo, 2, 0),
+JUMP(BPF_JEQ, SYS_rt_sigqueueinfo, 1, 0),
 JUMP(BPF_JEQ, SYS_kill, 0, 4),
 LOAD(LOW(0)),
 JUMP(BPF_JEQ, OWN_ID, 0, 1),
@@ -35,24 +36,26 @@ ALLOW,
 TRAP,
 
 /* Names, and questions. */
-JUMP(BPF_JEQ, SYS_prctl, 0, 9),
+JUMP(BPF_JEQ, SYS_prctl, 0, 10),
 LOAD(LOW(0)),
-JUMP(BPF_JEQ, PR_SET_NAME, 6, 0),
-JUMP(BPF_JEQ, PR_GET_NAME, 5, 0),
-JUMP(BPF_JEQ, PR_SET_VMA, 4, 0),
-JUMP(BPF_JEQ, PR_GET_NO_NEW_PRIVS, 3, 0),
+JUMP(BPF_JEQ, PR_SET_NAME, 7, 0),
+JUMP(BPF_JEQ, PR_GET_NAME, 6, 0),
+JUMP(BPF_JEQ, PR_SET_VMA, 5, 0),
+JUMP(BPF_JEQ, PR_GET_NO_NEW_PRIVS, 4, 0),
+JUMP(BPF_JEQ, PR_GET_TIMERSLACK, 3, 0),
 JUMP(BPF_JEQ, PR_SET_TIMERSLACK, 2, 0),
 JUMP(BPF_JEQ, PR_CAPBSET_READ, 1, 0),
 JUMP(BPF_JEQ, PR_GET_KEEPCAPS, 0, 1),
 ALLOW,
 LOAD(FIELD(nr)), /* the rest of prctl is looked at behind the gate */
 
-/* Own limits; the one of descriptors is the host's to keep. */
-JUMP(BPF_JEQ, SYS_prlimit64, 0, 6),
+/* Own limits; those of descriptors and of file sizes are the host's to keep. */
+JUMP(BPF_JEQ, SYS_prlimit64, 0, 7),
 LOAD(LOW(0)),
-JUMP(BPF_JEQ, 0, 0, 3),
+JUMP(BPF_JEQ, 0, 0, 4),
 LOAD(LOW(1)),
-JUMP(BPF_JEQ, RLIMIT_NOFILE, 1, 0),
+JUMP(BPF_JEQ, RLIMIT_NOFILE, 2, 0),
+JUMP(BPF_JEQ, RLIMIT_FSIZE, 1, 0),
 ALLOW,
 TRAP,
 

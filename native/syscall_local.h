@@ -99,6 +99,8 @@ SHIM_GATED(setresgid, "both sides change")
 SHIM_GATED(setgroups, "both sides change")
 SHIM_GATED(capset, "both sides change")
 SHIM_GATED(setsid, "both sides change")
+SHIM_GATED(getpgid, "of itself")
+SHIM_GATED(getsid, "of itself")
 
 SHIM_EMULATED(mmap, "anonymous memory natively; a file is copied into it")
 SHIM_EMULATED(clone, "threads natively; a process is refused with ENOSYS")

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Interactive programs at a terminal: lines, keys that send signals, and job control."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+
+import enclosed
+import pytest
+
+
+class Terminal:
+    """A terminal with a program at it."""
+
+    def __init__(self, *command: str) -> None:
+        self.here, there = pty.openpty()
+
+        def take() -> None:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen(
+            enclosed.inside("hot", *command),
+            stdin=there,
+            stdout=there,
+            stderr=there,
+            start_new_session=True,
+            preexec_fn=take,
+            env={**os.environ, "PS1": "ready> ", "TERM": "dumb"},
+        )
+        os.close(there)
+        self.text = ""
+
+    def until(self, words: str) -> None:
+        """Read until `words` have been written; what was before them is forgotten."""
+        end = time.monotonic() + 20
+        while words not in self.text:
+            assert time.monotonic() < end, self.text
+            if select.select([self.here], [], [], 0.5)[0]:
+                self.text += os.read(self.here, 4096).decode()
+        self.text = self.text.partition(words)[2]
+
+    def type(self, keys: str) -> None:
+        os.write(self.here, keys.encode())
+
+
+@pytest.fixture
+def shell() -> Iterator[Terminal]:
+    """Give an interactive shell, which controls jobs."""
+    terminal = Terminal("/bin/sh", "-i")
+    try:
+        yield terminal
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
+        os.close(terminal.here)
+
+
+def test_an_interactive_shell_reads_lines_and_ends_with_their_status(shell: Terminal) -> None:
+    shell.until("ready> ")
+    shell.type("echo $((6 * 7))\n")
+    shell.until("\r\n42\r\n")
+    # A job needs a process: one line says that, and the shell goes on.
+    shell.type("/bin/true\n")
+    shell.until("tried to start a process")
+    shell.until("Cannot fork")
+    shell.type("exit 3\n")
+    assert shell.process.wait(20) == 3
+
+
+def test_the_interrupt_key_ends_what_the_shell_waits_in(shell: Terminal) -> None:
+    shell.until("ready> ")
+    shell.type("while :; do read line; echo got-$line; done\n")
+    shell.type("x\n")
+    shell.until("got-x\r\n")
+    shell.type("\x03")
+    shell.until("ready> ")
+    shell.type("echo alive-$((1 + 1))\n")
+    shell.until("alive-2\r\n")
