@@ -275,6 +275,7 @@ int main(int argc, char **argv)
     options.trace_fd = move_up(options.trace_fd);
     options.stats_fd = move_up(options.stats_fd);
     run_policy_log_to(options.log_fd, options.learn);
+    run_path_forbid_own(options.log_fd);
     run_path_init(options.program);
     run_stats_init(options.stats_fd, &options, endpoint_cycles_per_us());
     run_trace_init(options.trace_fd, options.trace, endpoint_cycles_per_us());
