@@ -13,6 +13,7 @@
  */
 #define _GNU_SOURCE
 #include "run.h"
+#include "run_guard.h"
 #include "run_stats.h"
 #include "run_trace.h"
 
@@ -188,6 +189,17 @@ static void start_serving(uint8_t *u_base, const struct hc_geometry *geometry)
                    (struct run_shared *)(void *)(u_base + geometry->shared_at));
 }
 
+/* When the program has been started, which this process cannot do again. */
+static void guard(void)
+{
+    int numbers[ROW_COUNT];
+    for (uint32_t i = 0; i < ROW_COUNT; i++)
+        numbers[i] = run_row(i)->number;
+    if (run_guard_install(numbers, ROW_COUNT) != 0)
+        run_fail(4, "the filter of the host process: %s; use a kernel with CONFIG_SECCOMP_FILTER",
+                 strerror(errno));
+}
+
 static void start_threads(enum hc_mode mode)
 {
     static pthread_t threads[3];
@@ -294,6 +306,7 @@ int main(int argc, char **argv)
         limit.rlim_cur = g_run_limit[0];
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
+    guard();
     start_threads(options.mode);
     outlive(&set);
 }
