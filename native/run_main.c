@@ -306,6 +306,8 @@ int main(int argc, char **argv)
         limit.rlim_cur = g_run_limit[0];
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
+    /* Ours alone; the hard limit too, as the same user may raise the soft one from outside. */
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     guard();
     start_threads(options.mode);
     outlive(&set);
