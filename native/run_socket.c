@@ -292,7 +292,10 @@ static long send_message(struct run_call *call)
     }
     long arguments[6] = {
         (long)call->a[0], (long)(uintptr_t)&message, (long)(int)call->a[1], 0, 0, 0};
-    return run_interruptible(SYS_sendmsg, arguments);
+    long result = run_interruptible(SYS_sendmsg, arguments);
+    if (handle >= 0)
+        (void)close(handle);
+    return result;
 }
 
 struct results {

@@ -5,6 +5,7 @@ not by another name, not by being quick. And names go on meaning what they mean.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import enclosed
@@ -82,3 +83,27 @@ def test_names_mean_what_they_mean_outside(mode: str, rules: bool, tmp_path: Pat
     lines = outside.stdout.splitlines()
     assert len(lines) > 80
     assert inside.splitlines() == lines
+
+
+SENDING = """
+import os, socket
+path = "socket"
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(path)
+sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+for _ in range(400):
+    sender.sendmsg([b"x"], [], 0, path)
+    assert receiver.recv(1) == b"x"
+"""
+
+
+@pytest.mark.claim("D-DEPUTY")
+def test_a_message_to_a_name_leaves_no_descriptor_in_the_host_process(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'InaccessiblePaths = "{tmp_path}/no"\n')
+    python = str(Path(sys.executable).resolve())
+    line = enclosed.inside("switch", python, "-I", "-S", "-B", "-c", SENDING)
+    at = line.index("--")
+    limited = ["prlimit", "--nofile=300:1000", *line[:at], "--policy", str(policy), *line[at:]]
+    done = enclosed.run(limited, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
