@@ -4,6 +4,7 @@ environment, its limits, its channel, the moment between exec and lock-down."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -161,7 +162,8 @@ def stop_and_open(_: Any, seconds: float) -> dict[int, int]:
             except OSError:
                 pass
             finally:
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
     opened[-1] = len(seen)
     return opened
 
@@ -172,7 +174,11 @@ def test_a_process_that_is_stopped_on_its_way_to_lock_down_shows_nothing(
     kind: str, launching: Callable[..., Callable[[], Any]], record_property: pytest.RecordProperty
 ) -> None:
     stopped = 0
-    for _ in range(40 if LONG else 3):
+    rounds = 40 if LONG else 3
+    for done in range(4 * rounds):
+        # On a busy machine the attacker may not have got at anything yet.
+        if done >= rounds and stopped > 0:
+            break
         attacker = conftest.Process()
         try:
             attacker.start(stop_and_open, 0.5 if kind == "Python" else 0.15)
@@ -423,6 +429,12 @@ def churn(_: Any, path: str, good: bytes, seconds: float) -> int:
     return rounds
 
 
+def sum_of(enclave: Any) -> Any:
+    """Of its code; None when it was taken while there was no such function in its file."""
+    function = getattr(enclave, "code_sum", None)
+    return None if function is None else function()
+
+
 @pytest.mark.claim("L-FILES")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_changes_all_the_time_ends_in_an_error_or_stays_what_was_taken(
@@ -435,7 +447,7 @@ def test_a_file_that_changes_all_the_time_ends_in_an_error_or_stays_what_was_tak
     good = path.read_bytes()
     launched, refusals = 0, set()
     attacker = conftest.Process()
-    seconds = 60.0 if LONG else 1.5
+    seconds = 60.0 if LONG else 0.6
     deadline = time.monotonic() + seconds
     try:
         attacker.start(churn, str(path), good, seconds)
@@ -447,9 +459,9 @@ def test_a_file_that_changes_all_the_time_ends_in_an_error_or_stays_what_was_tak
                 continue
             try:
                 launched += 1
-                first = host.do(conftest.call, "code_sum")
+                first = host.do(sum_of)
                 time.sleep(0.01)
-                assert host.do(conftest.call, "code_sum") == first
+                assert host.do(sum_of) == first
             finally:
                 host.close()
         record_property("count:changes of a file of an enclave", attacker.finish() * 6)
