@@ -139,7 +139,9 @@ void enclave_lock(uint32_t groups, bool insecure_debug)
 void enclave_outlive_nobody(void)
 {
     struct pollfd watched[] = {{FD_HOST, POLLIN, 0}, {FD_LIFE, POLLIN, 0}};
-    while (poll(watched, 2, -1) <= 0)
+    /* Somebody of the same user may take our limit of descriptors down to none (prlimit): then poll
+     * fails with EINVAL from there on. Not being able to watch the host is the end, too. */
+    while (poll(watched, 2, -1) < 0 && errno == EINTR)
         ;
     _exit(0);
 }

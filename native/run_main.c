@@ -15,6 +15,7 @@
 #define _GNU_SOURCE
 #include "run.h"
 #include "run_ask.h"
+#include "run_guard.h"
 #include "run_stats.h"
 #include "run_total.h"
 #include "run_trace.h"
@@ -218,6 +219,17 @@ static void start_serving(uint8_t *u_base, const struct hc_geometry *geometry)
                    (struct run_shared *)(void *)(u_base + geometry->shared_at));
 }
 
+/* When the program has been started, which this process cannot do again. */
+static void guard(void)
+{
+    int numbers[ROW_COUNT];
+    for (uint32_t i = 0; i < ROW_COUNT; i++)
+        numbers[i] = run_row(i)->number;
+    if (run_guard_install(numbers, ROW_COUNT) != 0)
+        run_fail(4, "the filter of the host process: %s; use a kernel with CONFIG_SECCOMP_FILTER",
+                 strerror(errno));
+}
+
 static void start_threads(enum hc_mode mode)
 {
     static pthread_t threads[3];
@@ -309,6 +321,7 @@ int main(int argc, char **argv)
     run_policy_log_to(options.log_fd, options.learn);
     run_policy_ready();
     run_ask_init(options.hook_fd, options.hook_ms);
+    run_path_forbid_own(options.log_fd);
     run_path_init(options.program);
     const struct rlimit file_size = lift_file_size();
     run_stats_init(options.stats_fd, &options, endpoint_cycles_per_us());
@@ -330,6 +343,9 @@ int main(int argc, char **argv)
         limit.rlim_cur = g_run_limit[0];
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
+    /* Ours alone; the hard limit too, as the same user may raise the soft one from outside. */
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    guard();
     start_threads(options.mode);
     outlive(&set);
 }

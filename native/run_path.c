@@ -11,7 +11,7 @@
  * The policy's rules of paths, when there are any, are asked with the real name of the object.
  */
 #define _GNU_SOURCE
-#include "run.h"
+#include "run_path.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -22,7 +22,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-static int g_proc = -1; /* /proc, ours, also after a chroot of the program */
+int g_run_proc = -1;
 static dev_t g_proc_device;
 static char g_program_path[PATH_MAX];
 static struct {
@@ -35,8 +35,8 @@ void run_path_init(const char *program)
 {
     struct stat status;
     int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    g_proc = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, (int)g_run_top) : -1;
-    if (g_proc < 0 || fstat(g_proc, &status) != 0)
+    g_run_proc = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, (int)g_run_top) : -1;
+    if (g_run_proc < 0 || fstat(g_run_proc, &status) != 0)
         run_fail(125, "/proc: %s; mount procfs there", strerror(errno));
     (void)close(fd);
     g_proc_device = status.st_dev;
@@ -53,9 +53,18 @@ void run_path_forbid(int fd)
     g_forbidden[g_forbidden_count++].inode = status.st_ino;
 }
 
+void run_path_forbid_own(int fd)
+{
+    struct stat own, error;
+    if (fd >= 0 && fstat(fd, &own) == 0 && (S_ISREG(own.st_mode) || S_ISFIFO(own.st_mode)) &&
+        (fstat(STDERR_FILENO, &error) != 0 || own.st_dev != error.st_dev ||
+         own.st_ino != error.st_ino))
+        run_path_forbid(fd);
+}
+
 DIR *run_path_open_tasks(void)
 {
-    long fd = run_fd_open_own(g_proc, "self/task", O_RDONLY | O_DIRECTORY);
+    long fd = run_fd_open_own(g_run_proc, "self/task", O_RDONLY | O_DIRECTORY);
     return fd >= 0 ? fdopendir((int)fd) : NULL;
 }
 
@@ -63,7 +72,7 @@ bool run_path_self(const char *link, char text[PATH_MAX])
 {
     char path[64];
     (void)snprintf(path, sizeof path, "self/%s", link);
-    ssize_t size = readlinkat(g_proc, path, text, PATH_MAX - 1u);
+    ssize_t size = readlinkat(g_run_proc, path, text, PATH_MAX - 1u);
     text[size > 0 ? size : 0] = '\0';
     return size > 0;
 }
@@ -110,7 +119,7 @@ static int judge_proc(const char *name)
 }
 
 /* 0, or the errno for what is open as `fd`. */
-static int judge_object(int fd)
+int run_path_judge(int fd)
 {
     struct stat status;
     struct statfs system;
@@ -132,7 +141,7 @@ static int judge_object(int fd)
 static __thread char g_rewritten[2][PATH_MAX];
 
 /* /proc/self/x means the program's; but its descriptors are ours, by their numbers. */
-static const char *rewrite(const char *path, uint32_t which)
+const char *run_path_rewrite(const char *path, uint32_t which)
 {
     static const char self[] = "/proc/self";
     static const char thread[] = "/proc/thread-self";
@@ -168,7 +177,7 @@ static enum run_path_use use_of(int flags)
     return writes ? RUN_PATH_WRITE : RUN_PATH_READ;
 }
 
-static long open_raw(int dirfd, const char *path, int flags, uint32_t mode)
+long run_path_open(int dirfd, const char *path, int flags, uint32_t mode)
 {
     long arguments[6] = {dirfd, (long)(uintptr_t)path, flags, (long)mode, 0, 0};
     /* A bare handle waits for nobody. */
@@ -195,12 +204,34 @@ static long give(long fd)
     return fd;
 }
 
+/* What O_TRUNC would have done, to what has been judged. */
+static int cut(int fd, int flags)
+{
+    struct stat status;
+    if ((flags & O_TRUNC) == 0 || fstat(fd, &status) != 0)
+        return 0;
+    if (!S_ISREG(status.st_mode))
+        return S_ISDIR(status.st_mode) ? EISDIR : 0;
+    if ((flags & O_ACCMODE) != O_RDONLY)
+        return ftruncate(fd, 0) == 0 ? 0 : errno;
+    char again[32];
+    (void)snprintf(again, sizeof again, "self/fd/%d", fd);
+    long writable = run_path_open(g_run_proc, again, O_WRONLY | O_TRUNC | O_CLOEXEC, 0);
+    if (writable < 0)
+        return (int)-writable;
+    (void)close((int)writable);
+    return 0;
+}
+
+/* Opened first and judged then: so nothing may have been lost by the opening. */
 static long open_unruled(int dirfd, const char *path, int flags, uint32_t mode)
 {
-    long fd = open_raw(dirfd, path, flags, mode);
+    long fd = run_path_open(dirfd, path, flags & ~O_TRUNC, mode);
     if (fd < 0)
         return fd;
-    int refused = judge_object((int)fd);
+    int refused = run_path_judge((int)fd);
+    if (refused == 0 && (flags & O_PATH) == 0)
+        refused = cut((int)fd, flags);
     if (refused != 0) {
         (void)close((int)fd);
         return -refused;
@@ -209,7 +240,7 @@ static long open_unruled(int dirfd, const char *path, int flags, uint32_t mode)
 }
 
 /* Opens the directory that holds the last part of `path`, and says where that part begins. */
-static long open_parent(int dirfd, const char *path, const char **last)
+long run_path_parent(int dirfd, const char *path, const char **last)
 {
     char parent[PATH_MAX];
     const char *slash = strrchr(path, '/');
@@ -227,7 +258,7 @@ static long open_parent(int dirfd, const char *path, const char **last)
 }
 
 /* Asks the policy about what is open as `fd`, or about `last` in it. */
-static int ask(uint32_t row, enum run_path_use use, int fd, const char *last)
+int run_path_ask(uint32_t row, enum run_path_use use, int fd, const char *last)
 {
     char name[2u * PATH_MAX];
     if (!run_path_name(fd, name))
@@ -246,7 +277,7 @@ static int ask(uint32_t row, enum run_path_use use, int fd, const char *last)
  */
 static int keep_number(void)
 {
-    return fcntl(g_proc, F_DUPFD_CLOEXEC, 0);
+    return fcntl(g_run_proc, F_DUPFD_CLOEXEC, 0);
 }
 
 static long duplicate(int handle, int flags)
@@ -258,13 +289,13 @@ static long duplicate(int handle, int flags)
 static long open_new(int number, int dirfd, const char *path, int flags, uint32_t mode)
 {
     const char *last = path;
-    long parent = open_parent(dirfd, path, &last);
-    int refused = parent < 0 ? (int)-parent : judge_object((int)parent);
+    long parent = run_path_parent(dirfd, path, &last);
+    int refused = parent < 0 ? (int)-parent : run_path_judge((int)parent);
     if (refused == 0)
-        refused = ask(ROW_openat, RUN_PATH_WRITE, (int)parent, last);
+        refused = run_path_ask(ROW_openat, RUN_PATH_WRITE, (int)parent, last);
     (void)close(number);
     /* O_EXCL: what has appeared there meanwhile has not been judged. */
-    long fd = refused != 0 ? -refused : open_raw((int)parent, last, flags | O_EXCL, mode);
+    long fd = refused != 0 ? -refused : run_path_open((int)parent, last, flags | O_EXCL, mode);
     if (parent >= 0)
         (void)close((int)parent);
     return fd < 0 ? fd : give(fd);
@@ -285,9 +316,9 @@ static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
     long handle = only_new ? -ENOENT : run_fd_open_own(dirfd, path, O_PATH | (flags & O_NOFOLLOW));
     if (handle == -ENOENT && (flags & O_CREAT) != 0)
         return open_new(number, dirfd, path, flags, mode);
-    int refused = handle < 0 ? (int)-handle : judge_object((int)handle);
+    int refused = handle < 0 ? (int)-handle : run_path_judge((int)handle);
     if (refused == 0)
-        refused = ask(ROW_openat, nameless ? RUN_PATH_WRITE : use_of(flags), (int)handle, NULL);
+        refused = run_path_ask(ROW_openat, nameless ? RUN_PATH_WRITE : use_of(flags), (int)handle, NULL);
     (void)close(number);
     long fd = -refused;
     if (refused == 0) {
@@ -298,7 +329,7 @@ static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
         if (fstat((int)handle, &status) == 0 && S_ISLNK(status.st_mode))
             fd = (flags & O_PATH) != 0 ? duplicate((int)handle, flags) : -ELOOP;
         else
-            fd = open_raw(g_proc, again, flags & ~gone, nameless ? mode : 0);
+            fd = run_path_open(g_run_proc, again, flags & ~gone, nameless ? mode : 0);
     }
     if (handle >= 0)
         (void)close((int)handle);
@@ -317,13 +348,13 @@ long run_path_socket(uint32_t row, const char *path, bool binding, char *way, si
 {
     const char *last = NULL;
     long fd =
-        binding ? open_parent(AT_FDCWD, path, &last) : run_fd_open_own(AT_FDCWD, path, O_PATH);
+        binding ? run_path_parent(AT_FDCWD, path, &last) : run_fd_open_own(AT_FDCWD, path, O_PATH);
     *handle = -1;
     if (fd < 0)
         return fd;
-    int refused = judge_object((int)fd);
+    int refused = run_path_judge((int)fd);
     if (refused == 0)
-        refused = ask(row, RUN_PATH_WRITE, (int)fd, last);
+        refused = run_path_ask(row, RUN_PATH_WRITE, (int)fd, last);
     if (refused == 0 && (size_t)snprintf(way, room, "/proc/self/fd/%d%s%s", (int)fd,
                                          last != NULL ? "/" : "", last != NULL ? last : "") >= room)
         refused = ENAMETOOLONG;
@@ -335,138 +366,17 @@ long run_path_socket(uint32_t row, const char *path, bool binding, char *way, si
     return 0;
 }
 
-/* ---- everything else ---------------------------------------------------------------------------- */
-
-/* Which of a row's parameters are a directory and a name in it, and what is done there. */
-struct target {
-    int8_t dirfd; /* -1: the current directory */
-    int8_t path;
-    bool last; /* about the name itself: created, removed, or not followed */
-    enum run_path_use use;
-};
-
-static uint32_t targets_of(const struct run_call *call, struct target targets[2])
-{
-    const uint64_t *a = call->a;
-    switch ((enum row_id)call->id) {
-    case ROW_newfstatat:
-        targets[0] = (struct target){0, 1, (a[3] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_READ};
-        return 1;
-    case ROW_statx:
-        targets[0] = (struct target){0, 1, (a[2] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_READ};
-        return 1;
-    case ROW_faccessat2:
-        targets[0] = (struct target){0, 1, (a[3] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_READ};
-        return 1;
-    case ROW_readlinkat:
-        targets[0] = (struct target){0, 1, true, RUN_PATH_READ};
-        return 1;
-    case ROW_inotify_add_watch:
-        targets[0] = (struct target){-1, 1, false, RUN_PATH_READ};
-        return 1;
-    case ROW_statfs:
-    case ROW_chdir:
-    case ROW_getxattr:
-    case ROW_listxattr:
-        targets[0] = (struct target){-1, 0, false, RUN_PATH_READ};
-        return 1;
-    case ROW_lgetxattr:
-    case ROW_llistxattr:
-        targets[0] = (struct target){-1, 0, true, RUN_PATH_READ};
-        return 1;
-    case ROW_lsetxattr:
-    case ROW_lremovexattr:
-        targets[0] = (struct target){-1, 0, true, RUN_PATH_WRITE};
-        return 1;
-    case ROW_setxattr:
-    case ROW_removexattr:
-    case ROW_chroot:
-    case ROW_truncate:
-        targets[0] = (struct target){-1, 0, false, RUN_PATH_WRITE};
-        return 1;
-    case ROW_fchmodat:
-        targets[0] = (struct target){0, 1, false, RUN_PATH_WRITE};
-        return 1;
-    case ROW_fchownat:
-        targets[0] = (struct target){0, 1, (a[4] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_WRITE};
-        return 1;
-    case ROW_utimensat:
-        targets[0] = (struct target){0, 1, (a[3] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_WRITE};
-        return 1;
-    case ROW_mkdirat:
-    case ROW_mknodat:
-    case ROW_unlinkat:
-        targets[0] = (struct target){0, 1, true, RUN_PATH_WRITE};
-        return 1;
-    case ROW_symlinkat:
-        targets[0] = (struct target){1, 2, true, RUN_PATH_WRITE};
-        return 1;
-    case ROW_linkat:
-        targets[0] = (struct target){0, 1, (a[4] & AT_SYMLINK_FOLLOW) == 0, RUN_PATH_WRITE};
-        targets[1] = (struct target){2, 3, true, RUN_PATH_WRITE};
-        return 2;
-    case ROW_renameat2:
-        targets[0] = (struct target){0, 1, true, RUN_PATH_WRITE};
-        targets[1] = (struct target){2, 3, true, RUN_PATH_WRITE};
-        return 2;
-    default:
-        return 0;
-    }
-}
-
-/* 0, or the errno, for one name of a call. ENOENT of a name to come is not an error here. */
-static int judge_target(const struct run_call *call, const struct target *target)
-{
-    int dirfd = target->dirfd < 0 ? AT_FDCWD : (int)call->a[target->dirfd];
-    const char *path = (const char *)(uintptr_t)call->a[target->path];
-    const char *last = NULL;
-    long handle;
-    if (path == NULL || *path == '\0')
-        return 0; /* about the descriptor itself, which is the program's */
-    handle = target->last ? open_parent(dirfd, path, &last) : run_fd_open_own(dirfd, path, O_PATH);
-    if (handle == -EISDIR) {
-        last = NULL;
-        handle = run_fd_open_own(dirfd, path, O_PATH);
-    }
-    if (handle < 0)
-        return (int)-handle;
-    int refused = judge_object((int)handle);
-    if (refused == 0 && run_policy_has_paths())
-        refused = ask(call->id, target->use, (int)handle, last);
-    (void)close((int)handle);
-    return refused;
-}
-
-static long answer_link(const struct run_call *call, const char *text)
-{
-    size_t size = strlen(text);
-    if (call->a[2] == 0 || call->sizes[2] == 0)
-        return -EINVAL;
-    if (size > call->sizes[2])
-        size = call->sizes[2];
-    hc_copy_out((void *)(uintptr_t)call->a[2], text, size);
-    return (long)size;
-}
-
-/* Names of the program's own files, which this process may not be allowed to read. */
-static bool is_own_exe(const char *path)
+/* The program's own file, which this process may not be allowed to read by its name in /proc. */
+bool run_path_is_own_exe(const char *path)
 {
     char own[64];
     (void)snprintf(own, sizeof own, "/proc/%d/exe", g_run_program);
     return strcmp(path, own) == 0;
 }
 
-bool run_path_judges(const struct run_call *call)
+const char *run_path_program(void)
 {
-    struct target targets[2] = {{0, 1, false, RUN_PATH_READ}};
-    uint32_t count = call->id == ROW_openat ? 1u : targets_of(call, targets);
-    for (uint32_t i = 0; i < count; i++) {
-        const char *path = (const char *)(uintptr_t)call->a[targets[i].path];
-        if (path != NULL && *path != '\0' &&
-            !(call->id == ROW_readlinkat && is_own_exe(rewrite(path, i))))
-            return true;
-    }
-    return false;
+    return g_program_path;
 }
 
 /* Where the program is, and its root: the same as ours, which we may follow. */
@@ -480,49 +390,21 @@ static bool is_own_directory(const char *path)
     return strcmp(path, own) == 0;
 }
 
-long run_path(struct run_call *call)
+long run_path_openat(struct run_call *call)
 {
-    struct target targets[2];
-    if (call->id == ROW_openat) {
-        const char *path = rewrite((const char *)(uintptr_t)call->a[1], 0);
-        if (path == NULL)
-            return -EFAULT;
-        char link[PATH_MAX];
-        long list = run_proc_open_list(path, (int)call->a[2]);
-        if (list != -ENOENT)
-            return list;
-        if (call->trying && !opens_quickly((int)call->a[0], path))
-            return RUN_MUST_BLOCK;
-        if (((int)call->a[2] & O_NOFOLLOW) == 0 && is_own_directory(path) &&
-            run_proc_link(path, link))
-            path = link;
-        if (is_own_exe(path))
-            path = g_program_path;
-        return (run_policy_has_paths() ? open_ruled : open_unruled)(
-            (int)call->a[0], path, (int)call->a[2], (uint32_t)call->a[3]);
-    }
-    uint32_t count = targets_of(call, targets);
-    bool about_proc = false;
-    for (uint32_t i = 0; i < count; i++) {
-        int8_t at = targets[i].path;
-        const char *path = rewrite((const char *)(uintptr_t)call->a[at], i);
-        if (path == NULL && call->id != ROW_utimensat)
-            return -EFAULT;
-        call->a[at] = (uint64_t)(uintptr_t)path;
-        about_proc = about_proc || call->id == ROW_readlinkat || call->id == ROW_chdir ||
-                     call->id == ROW_chroot;
-        if (call->id == ROW_readlinkat && path != NULL && is_own_exe(path))
-            return answer_link(call, g_program_path);
-        char link[PATH_MAX];
-        if (call->id == ROW_readlinkat && run_proc_link(path, link))
-            return answer_link(call, link);
-    }
-    if (about_proc || run_policy_has_paths()) {
-        for (uint32_t i = 0; i < count; i++) {
-            int refused = judge_target(call, &targets[i]);
-            if (refused != 0)
-                return -refused;
-        }
-    }
-    return run_raw(call);
+    const char *path = run_path_rewrite((const char *)(uintptr_t)call->a[1], 0);
+    if (path == NULL)
+        return -EFAULT;
+    char link[PATH_MAX];
+    long list = run_proc_open_list(path, (int)call->a[2]);
+    if (list != -ENOENT)
+        return list;
+    if (call->trying && !opens_quickly((int)call->a[0], path))
+        return RUN_MUST_BLOCK;
+    if (((int)call->a[2] & O_NOFOLLOW) == 0 && is_own_directory(path) && run_proc_link(path, link))
+        path = link;
+    if (run_path_is_own_exe(path))
+        path = g_program_path;
+    return (run_policy_has_paths() ? open_ruled : open_unruled)(
+        (int)call->a[0], path, (int)call->a[2], (uint32_t)call->a[3]);
 }

@@ -10,6 +10,8 @@
 #define _GNU_SOURCE
 #include "run_total.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,6 +20,9 @@
 
 #define ADDRESS_MAX 128u
 #define CONTROL_MAX 20480u
+/* Of linux/socket.h, which cannot be had beside sys/socket.h. */
+#define SOL_ALG_LEVEL 279
+#define SOL_TLS_LEVEL 282
 
 struct address {
     struct sockaddr_storage storage;
@@ -152,9 +157,32 @@ static long to_address(struct run_call *call)
     return result;
 }
 
+/* One number of both: of each the low half. */
+#define OPTION(level, name) ((uint64_t)(uint32_t)(level) << 32 | (uint32_t)(name))
+
+/* Does the kernel look at nothing but the value itself? See run_option.h. */
+static bool option_is_flat(const struct run_call *call)
+{
+    switch (OPTION(call->a[1], call->a[2])) {
+#define RUN_OPTION(level, name) case OPTION(level, name):
+#include "run_option.h"
+#undef RUN_OPTION
+        return true;
+    default:
+        return false;
+    }
+}
+
+static long set_option(const struct run_call *call)
+{
+    return option_is_flat(call) ? run_raw(call) : -ENOPROTOOPT;
+}
+
 static long get_option(struct run_call *call)
 {
     socklen_t size = (socklen_t)call->sizes[3];
+    if (!option_is_flat(call))
+        return -ENOPROTOOPT;
     /* The kernel writes at most `size` bytes; where, is checked. */
     long arguments[6] = {(long)call->a[0], (long)(int)call->a[1],  (long)(int)call->a[2],
                          (long)call->a[3], (long)(uintptr_t)&size, 0};
@@ -167,6 +195,16 @@ static long get_option(struct run_call *call)
 /* ---- control data ---------------------------------------------------------------------------- */
 
 /*
+ * The protocols whose control data is known to hold no pointers. That of others does: a remote
+ * memory access by RDS names addresses of the sender.
+ */
+static bool control_is_flat(int level)
+{
+    return level == SOL_SOCKET || level == IPPROTO_IP || level == IPPROTO_IPV6 ||
+           level == IPPROTO_UDP || level == SOL_TLS_LEVEL || level == SOL_ALG_LEVEL;
+}
+
+/*
  * Checks a private copy. Descriptors must be the program's; its process id, which it knows, becomes
  * ours, which the kernel wants.
  */
@@ -177,6 +215,8 @@ static long control_in(uint8_t *control, size_t size)
         struct cmsghdr head;
         memcpy(&head, control + at, sizeof head);
         if (head.cmsg_len < sizeof head || head.cmsg_len > size - at)
+            return -EINVAL;
+        if (!control_is_flat(head.cmsg_level))
             return -EINVAL;
         size_t data = at + CMSG_LEN(0);
         size_t end = at + head.cmsg_len;
@@ -332,6 +372,8 @@ long run_socket(struct run_call *call)
         return named(call);
     case ROW_getsockopt:
         return get_option(call);
+    case ROW_setsockopt:
+        return set_option(call);
     case ROW_sendmsg:
         return send_message(call);
     case ROW_recvmsg:

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -84,12 +83,7 @@ void run_trace_init(int fd, const char *names, uint64_t cycles_per_us)
     g_cycles_per_us = cycles_per_us;
     for (uint32_t i = 0; i < ROW_COUNT; i++)
         g_wanted[i] = names == NULL || is_named(run_row(i)->name, names);
-    /* A file of its own is out of the program's reach; what is its standard error, too, is not. */
-    struct stat own, error;
-    if (fd >= 0 && fstat(fd, &own) == 0 && S_ISREG(own.st_mode) &&
-        (fstat(STDERR_FILENO, &error) != 0 || own.st_dev != error.st_dev ||
-         own.st_ino != error.st_ino))
-        run_path_forbid(fd);
+    run_path_forbid_own(fd);
 }
 
 /* Relaxed: written once before any thread, and at most once more to switch the trace off. */

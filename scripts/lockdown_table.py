@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the table of docs/lock-down.md from native/sandbox_table.h; with --check, compare.
+"""Write the tables of docs/lock-down.md; with --check, compare.
 
-The rows of that header are the statement of what an enclave may do. The document shows them, so
-that nobody has to read C for it, and is never edited by hand.
+What an enclave may do is stated by the rows of native/sandbox_table.h, and what is tried on it by
+those of tests/lockdown/looks.py. The document shows both, so that nobody has to read code for it,
+and is never edited by hand.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "native/sandbox_table.h"
 DOCUMENT = ROOT / "docs/lock-down.md"
 BEGIN, END = "<!-- table:begin -->\n", "<!-- table:end -->\n"
+LOOKS_BEGIN, LOOKS_END = "<!-- looks:begin -->\n", "<!-- looks:end -->\n"
 ROW = re.compile(r'^SANDBOX_(ALLOW|ABSENT)\((\w+), (\w+),\s+"([^"]*)",\s*(.*?)\)$', re.M | re.S)
 
 CONDITION = re.compile(r"(\w+)\(([^()]*)\)")
@@ -57,16 +60,37 @@ def markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def looks() -> str:
+    """Return the attempts of the tests as a Markdown table, one row for each promise."""
+    sys.path.insert(0, str(ROOT))
+    sys.dont_write_bytecode = True
+    table = importlib.import_module("tests.lockdown.looks").LOOKS
+    names: dict[str, list[str]] = {}
+    for look in table:
+        names.setdefault(look.claim, []).append(look.name)
+    lines = ["| promise | attempts |", "|---|---|"]
+    lines += [f"| {claim} | {'; '.join(names[claim])} |" for claim in sorted(names)]
+    return "\n".join(lines) + "\n"
+
+
+def put(text: str, begin: str, end: str, table: str) -> str:
+    """Return `text` with `table` between its two marks."""
+    before, found, rest = text.partition(begin)
+    _, found_too, after = rest.partition(end)
+    if not (found and found_too):
+        raise SystemExit(f"{DOCUMENT}: {begin.strip()} or {end.strip()} is missing")
+    return before + begin + table + end + after
+
+
 def main() -> int:
     """Write or compare."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    wanted = before + BEGIN + markdown() + END + after
+    wanted = put(text, BEGIN, END, markdown())
+    wanted = put(wanted, LOOKS_BEGIN, LOOKS_END, looks())
     if text == wanted:
         return 0
     if "--check" in sys.argv[1:]:
-        print(f"{DOCUMENT.name}: not what the header says; run scripts/lockdown_table.py")
+        print(f"{DOCUMENT.name}: not what its sources say; run scripts/lockdown_table.py")
         return 1
     DOCUMENT.write_text(wanted, encoding="utf-8")
     return 0

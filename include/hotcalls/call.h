@@ -597,7 +597,7 @@ HC_NODISCARD static inline bool hc_must_switch(struct hc_port *port, uint32_t mo
         return false;
     }
     /* Relaxed: a hint. If it is stale the call is taken late, or withdrawn. */
-    if (HC_LIKELY(__atomic_load_n(&end->u_peer_board->awake, __ATOMIC_RELAXED) != 0)) {
+    if (HC_LIKELY(hc_untrusted_u32(&end->u_peer_board->awake) != 0)) {
         if (HC_LIKELY(port->avoid_until == 0))
             return false;
         /*
@@ -649,7 +649,9 @@ HC_NOINLINE static void hc_sample(struct hc_port *port, uint32_t id, uint64_t cy
     struct hc_histogram *u_histogram = hc_u_histogram(end->u_base, &end->geometry, end->side, id);
     /* Relaxed: statistics. Several threads add; the other side may scribble, and lie to readers. */
     (void)__atomic_add_fetch(&u_histogram->count, 1u, __ATOMIC_RELAXED);
+#ifndef HC_ALIGNED_COPIES /* 4 bytes, and no part of a call */
     (void)__atomic_add_fetch(&u_histogram->buckets[hc_bucket_of(cycles)], 1u, __ATOMIC_RELAXED);
+#endif
     if (cycles > hc_untrusted_u64(&u_histogram->max_cycles))
         hc_untrusted_store_u64(&u_histogram->max_cycles, cycles);
 }
@@ -727,8 +729,7 @@ static inline void hc_nudge(struct hc_port *port)
     if (port->is_nested && hc_rouse_waiter(port))
         return;
     /* Relaxed: a side has responders or has none. One that lies about it is called late. */
-    if (!end->bounds.spinning ||
-        __atomic_load_n(&end->u_peer_board->responders, __ATOMIC_RELAXED) == 0) {
+    if (!end->bounds.spinning || hc_untrusted_u32(&end->u_peer_board->responders) == 0) {
         hc_ring_companion(port, false);
         return;
     }
@@ -738,7 +739,7 @@ static inline void hc_nudge(struct hc_port *port)
      * at the lanes (responder_sleep): one of the two sees the other.
      */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&end->u_peer_board->awake, __ATOMIC_RELAXED) == 0)
+    if (hc_untrusted_u32(&end->u_peer_board->awake) == 0)
         hc_ring_responder(port);
 }
 

@@ -218,7 +218,7 @@ static inline void hc_break(struct hc_end *end, enum hc_status status, const cha
      * nothing but the state itself is read (hc_wait_slow).
      */
     if (status == HC_ERR_POISONED)
-        __atomic_store_n(&end->u_board->state, (uint32_t)HC_STATE_POISONED, __ATOMIC_RELEASE);
+        hc_untrusted_publish_u32(&end->u_board->state, (uint32_t)HC_STATE_POISONED);
 }
 
 /* SYNC: acquire pairs with hc_break, broken. */
@@ -240,14 +240,14 @@ static inline void hc_ring_companion(struct hc_port *port, bool again)
     struct hc_slot *slot = port->slot;
     /* Relaxed: only that every ring differs from the one before it matters. */
     uint32_t rings = __atomic_add_fetch(&slot->bell, 1u, __ATOMIC_RELAXED);
-    __atomic_store_n(port->u_bell, rings, __ATOMIC_RELEASE);
+    hc_untrusted_publish_u32(port->u_bell, rings);
     end->os.wake(end->os.context, port->u_bell, 1);
     /* Relaxed: asked twice does no harm. */
     if (HC_UNLIKELY(again || !__atomic_load_n(&slot->companion_asked, __ATOMIC_RELAXED))) {
         __atomic_store_n(&slot->companion_asked, true, __ATOMIC_RELAXED);
         uint32_t value = __atomic_add_fetch(&end->attention, 1u, __ATOMIC_RELAXED);
         /* SYNC: release pairs with the steward's acquire load, attention; publishes `active`. */
-        __atomic_store_n(&end->u_peer_board->attention, value, __ATOMIC_RELEASE);
+        hc_untrusted_publish_u32(&end->u_peer_board->attention, value);
         end->os.wake(end->os.context, &end->u_peer_board->attention, 1);
     }
 }
@@ -257,7 +257,7 @@ static inline void hc_ring_responder(struct hc_port *port)
 {
     struct hc_end *end = port->end;
     uint32_t value = __atomic_add_fetch(&end->doorbell, 1u, __ATOMIC_RELAXED);
-    __atomic_store_n(&end->u_peer_board->doorbell, value, __ATOMIC_RELEASE);
+    hc_untrusted_publish_u32(&end->u_peer_board->doorbell, value);
     end->os.wake(end->os.context, &end->u_peer_board->doorbell, 1);
     port->counters.rang++;
     hc_untrusted_store_u64(&port->u_counters->rang, port->counters.rang);

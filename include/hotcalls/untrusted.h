@@ -7,12 +7,16 @@
  * is never read again. Pointers into the channel begin with u_; the compiler cannot check that,
  * the reviewers and the hostile-peer tests do.
  *
- * Freestanding; used on both sides.
+ * Freestanding; used on both sides. HC_ALIGNED_COPIES is for the enclave's side of SGX targets: then
+ * each access follows the rules of aligned.h.
  */
 #ifndef HOTCALLS_UNTRUSTED_H
 #define HOTCALLS_UNTRUSTED_H
 
 #include "arch.h"
+#ifdef HC_ALIGNED_COPIES
+#include "aligned.h"
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,7 +28,11 @@ extern "C" {
  */
 HC_ALWAYS_INLINE uint32_t hc_untrusted_u32(const uint32_t *u_field)
 {
+#ifdef HC_ALIGNED_COPIES
+    return hc_aligned_read_u32(u_field);
+#else
     return __atomic_load_n(u_field, __ATOMIC_RELAXED);
+#endif
 }
 
 HC_ALWAYS_INLINE uint64_t hc_untrusted_u64(const uint64_t *u_field)
@@ -34,7 +42,21 @@ HC_ALWAYS_INLINE uint64_t hc_untrusted_u64(const uint64_t *u_field)
 
 HC_ALWAYS_INLINE void hc_untrusted_store_u32(uint32_t *u_field, uint32_t value)
 {
+#ifdef HC_ALIGNED_COPIES
+    hc_aligned_write_u32(u_field, value);
+#else
     __atomic_store_n(u_field, value, __ATOMIC_RELAXED);
+#endif
+}
+
+/* The caller says at its call what it publishes, and to whom. */
+HC_ALWAYS_INLINE void hc_untrusted_publish_u32(uint32_t *u_field, uint32_t value)
+{
+#ifdef HC_ALIGNED_COPIES
+    hc_aligned_write_u32(u_field, value);
+#else
+    __atomic_store_n(u_field, value, __ATOMIC_RELEASE);
+#endif
 }
 
 HC_ALWAYS_INLINE void hc_untrusted_store_u64(uint64_t *u_field, uint64_t value)
@@ -49,13 +71,21 @@ HC_ALWAYS_INLINE void hc_untrusted_store_u64(uint64_t *u_field, uint64_t value)
  */
 HC_ALWAYS_INLINE void hc_copy_in(void *destination, const void *u_source, size_t size)
 {
+#ifdef HC_ALIGNED_COPIES
+    hc_aligned_read(destination, u_source, size);
+#else
     __builtin_memcpy(destination, u_source, size);
+#endif
     __asm__ volatile("" : : "r"(destination) : "memory");
 }
 
 HC_ALWAYS_INLINE void hc_copy_out(void *u_destination, const void *source, size_t size)
 {
+#ifdef HC_ALIGNED_COPIES
+    hc_aligned_write(u_destination, source, size);
+#else
     __builtin_memcpy(u_destination, source, size);
+#endif
 }
 
 /* [offset, offset + size) inside [0, limit), without overflow. */

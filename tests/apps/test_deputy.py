@@ -9,14 +9,18 @@ import enclosed
 import pytest
 
 
+@pytest.mark.claim("D-DEPUTY")
 @pytest.mark.parametrize("mode", enclosed.MODES)
-def test_a_hostile_program_reaches_nothing_of_its_host(mode: str, tmp_path: Path) -> None:
+def test_a_hostile_program_reaches_nothing_of_its_host(
+    mode: str, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
     done = enclosed.run(enclosed.inside(mode, enclosed.program("deputy"), str(tmp_path)))
     lines = dict(line.rsplit(": ", 1) for line in done.stdout.splitlines() if ": " in line)
     assert done.returncode == 0, done.stderr
     # The attempts knew whom to attack, and got to the last one.
     assert "host known" in done.stdout
     assert "writable shared mapping" in lines
+    record_property("count:attempts on the host process", len(lines))
     assert [what for what, result in lines.items() if result == "reached"] == []
     # Refused by our tables, each with the errno that they say, not by some accident.
     expected = {
@@ -28,6 +32,23 @@ def test_a_hostile_program_reaches_nothing_of_its_host(mode: str, tmp_path: Path
     assert {what: lines[what] for what in expected} == expected
 
 
+@pytest.mark.claim("D-DEPUTY")
+@pytest.mark.parametrize("mode", enclosed.MODES)
+def test_pointers_inside_arguments_are_not_followed(
+    mode: str, record_property: pytest.RecordProperty
+) -> None:
+    done = enclosed.run(enclosed.inside(mode, enclosed.program("deputy_pointers")))
+    lines = done.stdout.splitlines()
+    assert lines.pop() == "pointers tried"
+    record_property("count:attempts on the host process", len(lines))
+    outcomes = [line.rsplit(": ", 1) for line in lines]
+    # EFAULT: the kernel went to look, in the memory of the host process.
+    assert [line for line in outcomes if line[1] in ("reached", "EFAULT")] == []
+    refusals = {"ENOPROTOOPT", "ENOTTY", "EPERM", "EINVAL"}
+    assert {errno for _, errno in outcomes} == refusals
+
+
+@pytest.mark.claim("D-BOUNDARY")
 def test_a_program_without_the_shim_can_do_nothing(tmp_path: Path) -> None:
     source = tmp_path / "static.c"
     source.write_text(

@@ -135,6 +135,7 @@ def test_wrong_sequence_is_refused_with_its_place(
         ECALLS[name].encode(args)
 
 
+@pytest.mark.claim("H-LEAK")
 def test_message_carries_no_padding_and_no_address(deep: Any) -> None:
     raw = struct.pack("<b?2xi", 1, True, 10).replace(b"\0\0\x0a", b"\xee\xee\x0a")
     message = deep.ecalls["sum"].encode((line(spots=raw),))
@@ -147,6 +148,7 @@ def test_message_carries_no_padding_and_no_address(deep: Any) -> None:
     assert all(area[at : at + 8] in (bytes(8), b"\1" + bytes(7)) for at in (8, 16, 32, 64, 72, 88))
 
 
+@pytest.mark.claim("H-LEAK")
 def test_answer_carries_no_padding_and_no_address(deep: Any) -> None:
     codec = deep.ecalls["change"]
     message = codec.encode(([LINE], 3))

@@ -127,6 +127,7 @@ def test_size_and_count_by_name_stay_in_the_signature(sides: Any) -> None:
         sides.call("table", b"\1\1\1\1\1\1", 2, 4)
 
 
+@pytest.mark.claim("H-LEAK")
 def test_padding_of_structs_never_leaves_the_enclave(sides: Any) -> None:
     codec = sides.ecalls["move"]
     message = codec.encode(((1, 2, [3, 4]), (0, 0, [0, 0])))
@@ -136,6 +137,7 @@ def test_padding_of_structs_never_leaves_the_enclave(sides: Any) -> None:
     assert area[position + 1 : position + 4] == bytes(3)
 
 
+@pytest.mark.claim("H-LEAK")
 def test_padding_of_structs_in_ocalls_never_leaves_the_enclave(sides: Any) -> None:
     sides.call("call_out", 3)
     _, ms, area = sides.seen[-1]
@@ -144,6 +146,7 @@ def test_padding_of_structs_in_ocalls_never_leaves_the_enclave(sides: Any) -> No
     assert b"\xaa" not in area[:48]
 
 
+@pytest.mark.claim("H-LEAK")
 def test_no_byte_of_a_message_is_stale(sides: Any) -> None:
     for codec, args in (
         (sides.ecalls["sign"], (b"abc",)),

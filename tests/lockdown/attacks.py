@@ -13,8 +13,8 @@ from typing import Any
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 
-PTRACE_ATTACH, PTRACE_SEIZE, PTRACE_DETACH, PTRACE_INTERRUPT = 16, 0x4206, 17, 0x4207
-SYS_PIDFD_OPEN, SYS_PIDFD_GETFD, SYS_PROCESS_MADVISE = 434, 438, 440
+PTRACE_ATTACH, PTRACE_DETACH = 16, 17
+SYS_PIDFD_OPEN, SYS_PIDFD_GETFD = 434, 438
 
 
 class Iovec(ctypes.Structure):
@@ -25,34 +25,9 @@ def outcome(result: int) -> int:
     return ctypes.get_errno() if result < 0 else 0
 
 
-def read_file(_: Any, path: str) -> int:
-    try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError as error:
-        return error.errno or -1
-    return 0
-
-
 def open_file(_: Any, path: str, flags: int) -> int:
     try:
         os.close(os.open(path, flags))
-    except OSError as error:
-        return error.errno or -1
-    return 0
-
-
-def read_link(_: Any, path: str) -> int:
-    try:
-        os.readlink(path)
-    except OSError as error:
-        return error.errno or -1
-    return 0
-
-
-def list_folder(_: Any, path: str) -> int:
-    try:
-        os.listdir(path)
     except OSError as error:
         return error.errno or -1
     return 0
@@ -80,22 +55,9 @@ def attach(_: Any, pid: int) -> int:
     return result
 
 
-def seize(_: Any, pid: int) -> int:
-    return outcome(libc.ptrace(PTRACE_SEIZE, pid, None, None))
-
-
 def get_descriptor(_: Any, pid: int, number: int) -> int:
     pidfd = libc.syscall(SYS_PIDFD_OPEN, pid, 0)
     result = outcome(libc.syscall(SYS_PIDFD_GETFD, pidfd, number, 0))
-    os.close(pidfd)
-    return result
-
-
-def advise(_: Any, pid: int, address: int) -> int:
-    pidfd = libc.syscall(SYS_PIDFD_OPEN, pid, 0)
-    there = Iovec(address & ~4095, 4096)
-    # MADV_COLD
-    result = outcome(libc.syscall(SYS_PROCESS_MADVISE, pidfd, ctypes.byref(there), 1, 20, 0))
     os.close(pidfd)
     return result
 
@@ -106,32 +68,6 @@ def kill(_: Any, pid: int, number: int) -> int:
     except OSError as error:
         return error.errno or -1
     return 0
-
-
-def raise_core_limit(_: Any, pid: int) -> int:
-    class Rlimit(ctypes.Structure):
-        _fields_ = [("now", ctypes.c_uint64), ("most", ctypes.c_uint64)]
-
-    limit = Rlimit(1 << 30, 1 << 30)
-    return outcome(libc.prlimit(pid, 4, ctypes.byref(limit), None))
-
-
-def shrink_through_proc(_: Any, pid: int) -> list[int]:
-    """Try to get at descriptors of a process and to truncate what they refer to."""
-    results = []
-    for number in range(3, 8):
-        try:
-            fd = os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR)
-        except OSError as error:
-            results.append(error.errno or -1)
-            continue
-        try:
-            os.ftruncate(fd, 0)
-            results.append(0)
-        except OSError as error:
-            results.append(error.errno or -1)
-        os.close(fd)
-    return results
 
 
 def overwrite(_: Any, path: str, data: bytes) -> int:

@@ -14,6 +14,7 @@ import pickle
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from hotcalls.build import build
 from hotcalls.launching import loader_path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
 NOBODY = 65534
 #: What hc_enclave_start() puts together in memory; it must not be in any file in one piece.
 SECRET = b"EXTIRPATE-THE-" + b"BADGERS"
@@ -59,7 +61,8 @@ class Process:
                 self._reply(theirs, (True, None))
                 self._serve(theirs, state)
             except BaseException as error:
-                self._reply(theirs, (False, f"{error}\n{traceback.format_exc()}"))
+                kind = f"{type(error).__module__}.{type(error).__name__}"
+                self._reply(theirs, (False, f"{kind}: {error}\n{traceback.format_exc()}"))
             finally:
                 os._exit(0)
         theirs.close()

@@ -21,6 +21,7 @@ def test_source_has_attempts() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in ATTEMPTS if name != "dlopen"])
+@pytest.mark.claim("G-SYSCALLS", "G-CODE", "G-PROCESSES", "G-CHANNEL")
 def test_attempt_from_inside_is_refused_by_the_filter(host: Any, name: str) -> None:
     # ESRMNT is what the filter answers and nothing else: it was the filter, and not chance.
     assert host.do(conftest.call, "attempt", name) == (-1, errno.ESRMNT)

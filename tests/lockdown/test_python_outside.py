@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What another process of the same unprivileged user tries on a Python enclave.
 
-The attacks that succeed on an ordinary process are shown to do so in test_outside.py.
+The plain attempts to look in are in looks.py; here is what takes more than one step.
 """
 
 from __future__ import annotations
@@ -85,43 +85,6 @@ def target(host: conftest.Process) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("name", ["maps", "smaps", "environ", "auxv", "pagemap", "syscall", "io"])
-def test_file_of_the_process_is_unreadable(
-    attacker: Any, target: dict[str, int], name: str
-) -> None:
-    assert attacker.do(attacks.read_file, f"/proc/{target['pid']}/{name}") in DENIED
-
-
-@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY, os.O_RDWR])
-def test_memory_file_cannot_be_opened(attacker: Any, target: dict[str, int], flags: int) -> None:
-    assert attacker.do(attacks.open_file, f"/proc/{target['pid']}/mem", flags) in DENIED
-
-
-@pytest.mark.parametrize("name", ["cwd", "root", "exe", "fd/1", "fd/3", "fd/7"])
-def test_link_of_the_process_cannot_be_followed(
-    attacker: Any, target: dict[str, int], name: str
-) -> None:
-    assert attacker.do(attacks.read_link, f"/proc/{target['pid']}/{name}") in DENIED
-
-
-@pytest.mark.parametrize("attack", [attacks.attach, attacks.seize])
-def test_process_cannot_be_traced(attacker: Any, target: dict[str, int], attack: Any) -> None:
-    assert attacker.do(attack, target["pid"]) in DENIED
-
-
-@pytest.mark.parametrize("attack", [attacks.read_memory, attacks.write_memory])
-@pytest.mark.parametrize("where", ["plain", "hidden"])
-def test_memory_is_out_of_reach(
-    attacker: Any, target: dict[str, int], attack: Any, where: str
-) -> None:
-    assert attacker.do(attack, target["pid"], target[where]) in DENIED
-
-
-@pytest.mark.parametrize("number", [1, 3, 4, 7])
-def test_descriptor_cannot_be_taken(attacker: Any, target: dict[str, int], number: int) -> None:
-    assert attacker.do(attacks.get_descriptor, target["pid"], number) in DENIED
-
-
 def test_host_is_refused_like_anybody(host: Any, target: dict[str, int]) -> None:
     assert host.do(attacks.open_file, f"/proc/{target['pid']}/mem", os.O_RDONLY) in DENIED
     assert host.do(attacks.read_memory, target["pid"], target["plain"]) in DENIED
@@ -129,11 +92,13 @@ def test_host_is_refused_like_anybody(host: Any, target: dict[str, int]) -> None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root sees the mappings of an enclave")
+@pytest.mark.claim("L-FILES")
 def test_no_mapping_is_of_a_file_that_the_user_can_change(target: dict[str, int]) -> None:
     assert conftest.files_that_the_user_can_change(target["pid"]) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root's view of the memory")
+@pytest.mark.claim("L-ROOT")
 def test_secret_bytes_are_hidden_even_from_root(target: dict[str, int]) -> None:
     with open(f"/proc/{target['pid']}/mem", "rb", buffering=0) as memory:
         assert os.pread(memory.fileno(), 21, target["plain"]) == conftest.SECRET
@@ -144,6 +109,7 @@ def test_secret_bytes_are_hidden_even_from_root(target: dict[str, int]) -> None:
     assert seen != conftest.SECRET, "memfd_secret memory was read through /proc/PID/mem"
 
 
+@pytest.mark.claim("L-MEMORY")
 def test_memory_file_opened_right_after_exec_never_reads_the_secret(
     folder: Path, python: str
 ) -> None:
@@ -169,6 +135,7 @@ def test_memory_file_opened_right_after_exec_never_reads_the_secret(
 
 
 @pytest.mark.parametrize("attack", ["overwrite", "truncate"])
+@pytest.mark.claim("L-FILES")
 def test_module_that_is_changed_after_the_launch_goes_on_as_it_was(
     folder: Path, host: Any, attacker: Any, attack: str
 ) -> None:

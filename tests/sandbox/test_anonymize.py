@@ -39,6 +39,7 @@ def test_overwritten_library_changes_running_code(probes: Probes, own_copy: Copy
     assert target.line("call") == OTHER
 
 
+@pytest.mark.claim("L-FILES")
 def test_overwritten_library_changes_nothing(probes: Probes, own_copy: Copy) -> None:
     library = own_copy("victim11.so")
     target = start(probes, "load", library, "anonymize", "wait", "call", "lock", "call")
@@ -59,6 +60,7 @@ def test_truncated_library_changes_even_written_data(probes: Probes, own_copy: C
     assert target.line("call") == OTHER
 
 
+@pytest.mark.claim("L-FILES")
 def test_truncated_library_changes_nothing(probes: Probes, own_copy: Copy) -> None:
     library = own_copy("victim11.so")
     target = start(probes, "load", library, "dirty", "anonymize", "wait", "call")
@@ -83,6 +85,7 @@ def maps(target: Target) -> list[str]:
     return [line[4:] for line in target.lines if line.startswith("map ")]
 
 
+@pytest.mark.claim("L-FILES")
 def test_no_untrusted_file_stays_mapped(probes: Probes, own_copy: Copy, own_folder: Path) -> None:
     """The running program itself included."""
     program, library = own_copy("target"), own_copy("victim11.so")

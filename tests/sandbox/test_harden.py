@@ -44,6 +44,7 @@ def test_plain_process_is_open_to_its_user(probes: Probes) -> None:
     assert not closed, {name: found[name] for name in closed}
 
 
+@pytest.mark.claim("L-MEMORY", "L-TRACE")
 def test_hardened_process_is_closed_to_its_user(probes: Probes) -> None:
     target = probes.start(probes.path("target"), "harden", "address", "wait")
     at = address(target.line("address"))
@@ -53,6 +54,7 @@ def test_hardened_process_is_closed_to_its_user(probes: Probes) -> None:
     assert "content" not in found
 
 
+@pytest.mark.claim("L-MEMORY", "L-TRACE")
 def test_locked_process_is_closed_to_its_user(probes: Probes) -> None:
     target = probes.start(probes.path("target"), "harden", "address", "anonymize", "lock", "wait")
     at = address(target.line("address"))
@@ -75,6 +77,7 @@ def test_memory_descriptor_opened_before_harden_keeps_access(probes: Probes) -> 
     assert attacker.line("mem-write") == "mem-write 0"
 
 
+@pytest.mark.claim("L-MEMORY")
 def test_process_from_image_is_closed_before_harden(probes: Probes) -> None:
     """The gap between exec and harden is none when the program may not be read."""
     target = probes.start(probes.path("attack"), "image", probes.path("target"), "address", "wait")
@@ -100,6 +103,7 @@ def test_image_of_missing_file_says_so(probes: Probes) -> None:
     assert lines[0].startswith("image failed image: No such file or directory: /nonexistent")
 
 
+@pytest.mark.claim("L-TRACE")
 def test_traced_launch_is_refused(probes: Probes) -> None:
     lines = probes.run(probes.path("attack"), "traced", probes.path("target"), "harden")
     assert lines[0].startswith("harden failed tracer 0 tracer: process ")
@@ -108,6 +112,7 @@ def test_traced_launch_is_refused(probes: Probes) -> None:
 
 @pytest.mark.hardware  # the kernel's configuration decides
 @pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.claim("L-NAMESPACE")
 def test_user_namespace_of_the_attacker_is_refused(probes: Probes, levels: int) -> None:
     """Nested twice, the owner seems to be uid 0, mapped from uid 0: still the attacker."""
     lines = probes.run(
@@ -135,6 +140,7 @@ def test_owner_of_the_user_namespace_reads_what_runs_in_it(probes: Probes) -> No
     assert found["content"] == SECRET
 
 
+@pytest.mark.claim("L-ENVIRONMENT")
 def test_library_preloaded_is_refused(probes: Probes) -> None:
     for name in ("LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_DEBUG_OUTPUT", "GLIBC_TUNABLES"):
         lines = probes.run(probes.path("target"), "harden", env={name: "x"}, check=False)
@@ -142,6 +148,7 @@ def test_library_preloaded_is_refused(probes: Probes) -> None:
         assert refusal[0].startswith(f"harden failed environment 0 environment: {name} is set")
 
 
+@pytest.mark.claim("L-ENVIRONMENT")
 def test_environment_is_wiped(probes: Probes) -> None:
     env = {
         "KEPT": "yes",
@@ -221,6 +228,7 @@ def test_set_user_id_loader_is_refused(probes: Probes, own_folder: Path) -> None
     assert lines[0].startswith("harden failed identity 0 ")
 
 
+@pytest.mark.claim("L-CORE")
 def test_crash_leaves_no_core(probes: Probes, own_folder: Path) -> None:
     """Neither a file nor a handler gets one. The control may be kept from it by a hard limit."""
 

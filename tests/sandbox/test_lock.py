@@ -36,6 +36,7 @@ def rules(probes: Probes) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("argument", [-1, 0, 1, 4096])
+@pytest.mark.claim("G-SYSCALLS")
 def test_system_call_without_a_row_is_denied(probes: Probes, argument: int) -> None:
     """Every number: those in use, those not yet in use, and far outside."""
     tried = set()
@@ -78,6 +79,7 @@ def test_system_call_with_a_row_does_what_the_row_says(probes: Probes, argument:
 
 @pytest.mark.skipif(not X86_64, reason="only x86-64 has these ways into the kernel")
 @pytest.mark.parametrize(("way", "count"), [("x32", 548), ("int80", 11)])
+@pytest.mark.claim("G-ENTRIES")
 def test_other_way_into_the_kernel_kills(probes: Probes, way: str, count: int) -> None:
     """SIGSYS from the filter; SIGSEGV where the kernel has no 32-bit entry at all."""
     lines = probes.run(probes.path("inside"), way)
@@ -86,6 +88,7 @@ def test_other_way_into_the_kernel_kills(probes: Probes, way: str, count: int) -
     assert {line.split(" ", 1)[1] for line in lines} <= fatal
 
 
+@pytest.mark.claim("G-SYSCALLS", "G-CODE", "G-PROCESSES", "G-CHANNEL")
 def test_attempt_to_get_out_is_denied(probes: Probes) -> None:
     """Calls with arguments that would work, were they let through."""
     lines = probes.run(probes.path("inside"), "attempts")
@@ -95,12 +98,14 @@ def test_attempt_to_get_out_is_denied(probes: Probes) -> None:
     assert not let_through
 
 
+@pytest.mark.claim("G-SYSCALLS")
 def test_condition_holds_on_both_sides(probes: Probes) -> None:
     lines = probes.run(probes.path("inside"), "conditions", check=False)
     assert not [line for line in lines if line.startswith("wrong")]
     assert lines[-1] == "conditions wrong=0"
 
 
+@pytest.mark.claim("G-SYSCALLS")
 def test_filter_in_the_kernel_agrees_with_the_table(probes: Probes) -> None:
     """Random arguments at the borders of the conditions; the seed is printed."""
     seed = secrets.randbits(32)
@@ -151,6 +156,7 @@ def test_child_process_left_by_loading_is_refused(probes: Probes) -> None:
 
 
 @pytest.mark.hardware  # io_uring may be off in the kernel
+@pytest.mark.claim("G-ENTRIES")
 def test_ring_that_the_kernel_serves_is_refused(probes: Probes) -> None:
     """A submission thread of io_uring would go on opening and connecting, unfiltered."""
     lines = probes.run(probes.path("target"), "harden", "ring", "lock", check=False)

@@ -23,6 +23,7 @@ def kind_of(line: str) -> str:
 
 
 @pytest.mark.hardware  # memfd_secret may be off in the kernel
+@pytest.mark.claim("L-ROOT")
 def test_root_reads_ordinary_memory_and_not_secret_memory(probes: Probes) -> None:
     if not probes.as_root:
         pytest.skip("needs root")

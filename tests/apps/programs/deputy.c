@@ -43,6 +43,25 @@ static long field_of(const char *file, const char *name)
     return at != NULL ? strtol(at + strlen(name), NULL, 10) : -1;
 }
 
+/* Something else than our own standard error, to which the host says what it has to say. */
+static int reaches(const char *path)
+{
+    struct stat found, own;
+    int fd = open(path, O_RDWR);
+    if (fd < 0)
+        return 0;
+    int other = fstat(fd, &found) != 0 || fstat(STDERR_FILENO, &own) != 0 ||
+                found.st_dev != own.st_dev || found.st_ino != own.st_ino;
+    (void)close(fd);
+    return other;
+}
+
+static int limit_of_descriptors(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (int)limit.rlim_max : -1;
+}
+
 static void names(long host)
 {
     /* Not exe, cwd and root: they lead to files that have names of their own, and are judged by. */
@@ -84,15 +103,17 @@ static void names(long host)
         attempt("into self", chdir("self"));
         attempt("then mem", open("mem", O_RDWR));
     }
-    for (int fd = 1000; fd < 65536; fd++) {
+    /* The host's own begin where ours end. */
+    int top = limit_of_descriptors();
+    for (int fd = 1000; fd < top + 64; fd++) {
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-        if (open(path, O_RDWR) >= 0)
+        if (reaches(path))
             printf("descriptor %d by name: reached\n", fd);
         snprintf(path, sizeof path, "/dev/fd/%d", fd);
-        if (open(path, O_RDWR) >= 0)
+        if (reaches(path))
             printf("descriptor %d by /dev/fd: reached\n", fd);
         if (fd == 1100)
-            fd = 65400;
+            fd = top - 72;
     }
 }
 
@@ -100,8 +121,9 @@ static void descriptors(void)
 {
     int pair[2], set = epoll_create1(0);
     struct epoll_event event = {.events = EPOLLIN};
+    int top = limit_of_descriptors();
     (void)socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
-    for (int fd = 65300; fd < 70000; fd++) {
+    for (int fd = top - 100; fd < top + 4600; fd++) {
         char name[64];
         snprintf(name, sizeof name, "descriptor %d", fd);
         if (fcntl(fd, F_GETFD) != -1)
@@ -115,7 +137,7 @@ static void descriptors(void)
         if (poll(&polled, 1, 0) != 1 || polled.revents != POLLNVAL)
             attempt(name, 0);
     }
-    for (int fd = 65472; fd < 65536; fd++)
+    for (int fd = top; fd < top + 64; fd++)
         if (dup2(0, fd) != -1 || fcntl(0, F_DUPFD, fd) != -1)
             printf("duplicate on %d: reached\n", fd);
     char control[CMSG_SPACE(sizeof(int))], byte = 'x';
@@ -128,7 +150,7 @@ static void descriptors(void)
     head->cmsg_level = SOL_SOCKET;
     head->cmsg_type = SCM_RIGHTS;
     head->cmsg_len = CMSG_LEN(sizeof(int));
-    for (int fd = 65400; fd < 65536; fd++) {
+    for (int fd = top - 72; fd < top + 64; fd++) {
         memcpy(CMSG_DATA(head), &fd, sizeof fd);
         if (sendmsg(pair[0], &message, 0) != -1)
             printf("sending %d: reached\n", fd);
@@ -136,7 +158,7 @@ static void descriptors(void)
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     (void)getrlimit(RLIMIT_NOFILE, &limit);
-    printf("limit of descriptors: %s\n", limit.rlim_max > 65472 ? "reached" : "held");
+    printf("limit of descriptors: %s\n", limit.rlim_max > (rlim_t)top ? "reached" : "held");
     (void)close_range(1000, ~0u, 0);
     printf("descriptors tried\n");
 }

@@ -19,6 +19,16 @@ def plain_address() -> int:
 
 
 KEPT: list[object] = []
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.syscall.restype = ctypes.c_long
+
+
+@hotcalls.ecall
+def raw(number: int, arguments: list[int]) -> tuple[int, int]:
+    """One system call by its number; its result and errno."""
+    ctypes.set_errno(0)
+    result = LIBC.syscall(ctypes.c_long(number), *(ctypes.c_ulong(each) for each in arguments))
+    return result, ctypes.get_errno()
 
 
 @hotcalls.ecall

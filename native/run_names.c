@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run_names.c -- the calls that take names of files, openat aside.
+ *
+ * Host side. What a name leads to is opened as a bare handle and judged; the call is then made
+ * through the handle, not by the name, which the program may have given to another file meanwhile
+ * (a link that one of its threads swaps in a loop).
+ */
+#define _GNU_SOURCE
+#include "run_path.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* Which of a row's parameters are a directory and a name in it, and what is done there. */
+struct target {
+    int8_t dirfd; /* -1: the current directory */
+    int8_t path;
+    bool last; /* about the name itself: created, removed, or not followed */
+    enum run_path_use use;
+};
+
+static uint32_t targets_of(const struct run_call *call, struct target targets[2])
+{
+    const uint64_t *a = call->a;
+    switch ((enum row_id)call->id) {
+    case ROW_newfstatat:
+        targets[0] = (struct target){0, 1, (a[3] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_READ};
+        return 1;
+    case ROW_statx:
+        targets[0] = (struct target){0, 1, (a[2] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_READ};
+        return 1;
+    case ROW_faccessat2:
+        targets[0] = (struct target){0, 1, (a[3] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_READ};
+        return 1;
+    case ROW_readlinkat:
+        targets[0] = (struct target){0, 1, true, RUN_PATH_READ};
+        return 1;
+    case ROW_inotify_add_watch:
+        targets[0] = (struct target){-1, 1, false, RUN_PATH_READ};
+        return 1;
+    case ROW_statfs:
+    case ROW_chdir:
+    case ROW_getxattr:
+    case ROW_listxattr:
+        targets[0] = (struct target){-1, 0, false, RUN_PATH_READ};
+        return 1;
+    case ROW_lgetxattr:
+    case ROW_llistxattr:
+        targets[0] = (struct target){-1, 0, true, RUN_PATH_READ};
+        return 1;
+    case ROW_lsetxattr:
+    case ROW_lremovexattr:
+        targets[0] = (struct target){-1, 0, true, RUN_PATH_WRITE};
+        return 1;
+    case ROW_setxattr:
+    case ROW_removexattr:
+    case ROW_chroot:
+    case ROW_truncate:
+        targets[0] = (struct target){-1, 0, false, RUN_PATH_WRITE};
+        return 1;
+    case ROW_fchmodat:
+        targets[0] = (struct target){0, 1, false, RUN_PATH_WRITE};
+        return 1;
+    case ROW_fchownat:
+        targets[0] = (struct target){0, 1, (a[4] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_WRITE};
+        return 1;
+    case ROW_utimensat:
+        targets[0] = (struct target){0, 1, (a[3] & AT_SYMLINK_NOFOLLOW) != 0, RUN_PATH_WRITE};
+        return 1;
+    case ROW_mkdirat:
+    case ROW_mknodat:
+    case ROW_unlinkat:
+        targets[0] = (struct target){0, 1, true, RUN_PATH_WRITE};
+        return 1;
+    case ROW_symlinkat:
+        targets[0] = (struct target){1, 2, true, RUN_PATH_WRITE};
+        return 1;
+    case ROW_linkat:
+        targets[0] = (struct target){0, 1, (a[4] & AT_SYMLINK_FOLLOW) == 0, RUN_PATH_WRITE};
+        targets[1] = (struct target){2, 3, true, RUN_PATH_WRITE};
+        return 2;
+    case ROW_renameat2:
+        targets[0] = (struct target){0, 1, true, RUN_PATH_WRITE};
+        targets[1] = (struct target){2, 3, true, RUN_PATH_WRITE};
+        return 2;
+    default:
+        return 0;
+    }
+}
+
+/* Does this call have to go through handles even when nobody set rules? Those that change what they
+ * find, or tell where it is: one of our own descriptors has a name in /proc, too. */
+static bool always_judged(uint32_t id)
+{
+    switch ((enum row_id)id) {
+    case ROW_readlinkat:
+    case ROW_chdir:
+    case ROW_chroot:
+    case ROW_truncate:
+    case ROW_setxattr:
+    case ROW_removexattr:
+    case ROW_fchmodat:
+    case ROW_fchownat:
+    case ROW_utimensat:
+    case ROW_linkat:
+    case ROW_inotify_add_watch:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Makes, removes or moves a directory by a name that may end with a slash. */
+static bool takes_slash(uint32_t id)
+{
+    return id == ROW_mkdirat || id == ROW_unlinkat || id == ROW_renameat2;
+}
+
+/* A name that was resolved: what it leads to, or with `last` the directory of that. */
+struct place {
+    int handle;
+    char last[NAME_MAX + 2]; /* and a slash; "" when the handle is the object itself */
+    bool within;             /* the object is a directory that is named from within, as "." */
+};
+
+static bool is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* 0 or the errno. */
+static int resolve(const struct run_call *call, const struct target *target, int dirfd,
+                   const char *path, struct place *place)
+{
+    char trimmed[PATH_MAX];
+    const char *last = NULL;
+    size_t size = strlen(path);
+    size_t kept = size;
+    place->last[0] = '\0';
+    place->within = false;
+    while (kept > 1u && path[kept - 1u] == '/')
+        kept--;
+    long handle = -EISDIR;
+    if (target->last && (kept == size || takes_slash(call->id)) && size < sizeof trimmed) {
+        memcpy(trimmed, path, kept);
+        trimmed[kept] = '\0';
+        handle = run_path_parent(dirfd, trimmed, &last);
+        if (handle >= 0 && is_dots(last) && !takes_slash(call->id)) {
+            (void)close((int)handle);
+            handle = -EISDIR;
+        } else if (handle >= 0 && (size_t)snprintf(place->last, sizeof place->last, "%s%s", last,
+                                                   kept != size ? "/" : "") >= sizeof place->last) {
+            (void)close((int)handle);
+            return ENAMETOOLONG;
+        }
+    }
+    if (handle == -EISDIR) {
+        last = NULL;
+        place->last[0] = '\0';
+        place->within = target->last;
+        handle = run_fd_open_own(dirfd, path, O_PATH);
+    }
+    if (handle < 0)
+        return (int)-handle;
+    int refused = run_path_judge((int)handle);
+    if (refused == 0 && run_policy_has_paths())
+        refused = run_path_ask(call->id, target->use, (int)handle, last);
+    if (refused != 0) {
+        (void)close((int)handle);
+        return refused;
+    }
+    place->handle = (int)handle;
+    return 0;
+}
+
+static long answer_link(const struct run_call *call, const char *text)
+{
+    size_t size = strlen(text);
+    if (call->a[2] == 0 || call->sizes[2] == 0)
+        return -EINVAL;
+    if (size > call->sizes[2])
+        size = call->sizes[2];
+    hc_copy_out((void *)(uintptr_t)call->a[2], text, size);
+    return (long)size;
+}
+
+/* Cuts what is open as a handle. */
+static long cut(int handle, int64_t length)
+{
+    char again[32];
+    struct stat status;
+    if (fstat(handle, &status) != 0)
+        return -errno;
+    if (!S_ISREG(status.st_mode))
+        return S_ISDIR(status.st_mode) ? -EISDIR : -EINVAL;
+    (void)snprintf(again, sizeof again, "self/fd/%d", handle);
+    long fd = run_path_open(g_run_proc, again, O_WRONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return fd;
+    long result = ftruncate((int)fd, length) == 0 ? 0 : -errno;
+    (void)close((int)fd);
+    return result;
+}
+
+static long answer_of(int result)
+{
+    return result == 0 ? 0 : -errno;
+}
+
+/* Makes the call about what the places hold, which were judged. */
+static long through(struct run_call *call, const struct target *targets, const struct place *places,
+                    uint32_t count)
+{
+    char ways[2][NAME_MAX + 64];
+    if (places[0].handle >= 0 && call->id == ROW_chdir)
+        return answer_of(fchdir(places[0].handle));
+    if (places[0].handle >= 0 && call->id == ROW_statfs)
+        return run_plain(SYS_fstatfs, (const long[6]){places[0].handle, (long)call->a[1]});
+    if (places[0].handle >= 0 && call->id == ROW_truncate)
+        return cut(places[0].handle, (int64_t)call->a[1]);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct target *target = &targets[i];
+        const struct place *place = &places[i];
+        if (place->handle < 0)
+            continue;
+        const char *way = ways[i];
+        /* Without a directory of its own a call needs a name that begins at the root. A program
+         * that has changed its root has no /proc there, and its call fails. */
+        if (place->last[0] != '\0' && target->dirfd >= 0) {
+            call->a[target->dirfd] = (uint64_t)place->handle;
+            way = place->last;
+        } else {
+            (void)snprintf(ways[i], sizeof ways[i], "%sself/fd/%d%s%s",
+                           target->dirfd >= 0 ? "" : "/proc/", place->handle,
+                           place->last[0] != '\0' ? "/"
+                           : place->within        ? "/."
+                                                  : "",
+                           place->last);
+            if (target->dirfd >= 0)
+                call->a[target->dirfd] = (uint64_t)g_run_proc;
+        }
+        call->a[target->path] = (uint64_t)(uintptr_t)way;
+    }
+    return run_raw(call);
+}
+
+static long judged(struct run_call *call, const struct target *targets, uint32_t count)
+{
+    struct place places[2] = {{.handle = -1}, {.handle = -1}};
+    long result = 0;
+    for (uint32_t i = 0; i < count && result == 0; i++) {
+        const char *path = (const char *)(uintptr_t)call->a[targets[i].path];
+        /* About the descriptor itself, which is the program's. */
+        if (path == NULL || *path == '\0')
+            continue;
+        int dirfd = targets[i].dirfd < 0 ? AT_FDCWD : (int)call->a[targets[i].dirfd];
+        result = -resolve(call, &targets[i], dirfd, path, &places[i]);
+    }
+    if (result == 0)
+        result = through(call, targets, places, count);
+    for (uint32_t i = 0; i < 2u; i++)
+        if (places[i].handle >= 0)
+            (void)close(places[i].handle);
+    return result;
+}
+
+bool run_path_judges(const struct run_call *call)
+{
+    struct target targets[2] = {{0, 1, false, RUN_PATH_READ}};
+    uint32_t count = call->id == ROW_openat ? 1u : targets_of(call, targets);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *path = (const char *)(uintptr_t)call->a[targets[i].path];
+        if (path != NULL && *path != '\0' &&
+            !(call->id == ROW_readlinkat && run_path_is_own_exe(run_path_rewrite(path, i))))
+            return true;
+    }
+    return false;
+}
+
+long run_path(struct run_call *call)
+{
+    struct target targets[2];
+    if (call->id == ROW_openat)
+        return run_path_openat(call);
+    uint32_t count = targets_of(call, targets);
+    for (uint32_t i = 0; i < count; i++) {
+        int8_t at = targets[i].path;
+        const char *path = run_path_rewrite((const char *)(uintptr_t)call->a[at], i);
+        if (path == NULL && call->id != ROW_utimensat)
+            return -EFAULT;
+        call->a[at] = (uint64_t)(uintptr_t)path;
+        if (call->id == ROW_readlinkat && path != NULL && run_path_is_own_exe(path))
+            return answer_link(call, run_path_program());
+        char link[PATH_MAX];
+        if (call->id == ROW_readlinkat && run_proc_link(path, link))
+            return answer_link(call, link);
+    }
+    if (always_judged(call->id) || run_policy_has_paths())
+        return judged(call, targets, count);
+    return run_raw(call);
+}

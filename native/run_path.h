@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run_path.h -- what run_path.c, which judges and opens, lends to run_names.c, which makes all other
+ * calls that take names.
+ *
+ * Host side.
+ */
+#ifndef HOTCALLS_RUN_PATH_H
+#define HOTCALLS_RUN_PATH_H
+
+#include "run.h"
+
+/* /proc, ours, also after a chroot of the program. */
+extern int g_run_proc;
+
+/* 0, or the errno for what is open as `fd`. */
+int run_path_judge(int fd);
+/* Asks the policy about what is open as `fd`, or about `last` in it. */
+int run_path_ask(uint32_t row, enum run_path_use use, int fd, const char *last);
+/* /proc/self/x becomes the program's; good until the next one with the same `which`, 0 or 1. */
+const char *run_path_rewrite(const char *path, uint32_t which);
+long run_path_open(int dirfd, const char *path, int flags, uint32_t mode);
+/* Opens the directory that holds the last part of `path`, and says where that part begins; -EISDIR
+ * when it ends with a slash. */
+long run_path_parent(int dirfd, const char *path, const char **last);
+bool run_path_is_own_exe(const char *path);
+const char *run_path_program(void);
+
+#endif /* HOTCALLS_RUN_PATH_H */

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the host process opens for the program is never the host's own, nor what the policy refuses:
+not by another name, not by being quick. And names go on meaning what they mean."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import enclosed
+import pytest
+
+ROUNDS = 20_000 if os.environ.get("HOTCALLS_TRUST") else 600
+
+
+def run(mode: str, name: str, *words: str, folder: Path, options: tuple[str, ...] = ()) -> str:
+    line = enclosed.inside(mode, enclosed.program(name), *words)
+    at = line.index("--")
+    done = enclosed.run([*line[:at], *options, *line[at:]], cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout)
+
+
+@pytest.mark.claim("D-DEPUTY")
+@pytest.mark.parametrize("mode", enclosed.MODES)
+def test_descriptors_of_the_host_process_have_no_name(
+    mode: str, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    log = tmp_path / "log"
+    log.write_text("kept\n")
+    log.chmod(0o640)
+    options = ("--log", str(log), "--stats")
+    before = log.stat()
+    lines = run(mode, "deputy_files", "names", folder=tmp_path, options=options).splitlines()
+    assert "names tried" in lines
+    record_property("count:attempts on the host process", 8 * 7 * 15)
+    assert [line for line in lines if line.endswith(": reached")] == []
+    assert not (tmp_path / "linked").exists()
+    after = log.stat()
+    assert log.read_text().startswith("kept\n")
+    assert (after.st_mode, after.st_uid, after.st_nlink) == (before.st_mode, before.st_uid, 1)
+
+
+@pytest.mark.claim("D-DEPUTY", "D-POLICY")
+@pytest.mark.parametrize("mode", enclosed.MODES)
+def test_a_link_that_changes_meanwhile_leads_nowhere_that_is_refused(
+    mode: str, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    for name in ("ok", "no"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, text in (("kept", "kept"), ("victim", ""), ("secret", "")):
+            (folder / file).write_text(text)
+    refused = tmp_path / "no"
+    (refused / "secret").write_text("SECRET")
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'InaccessiblePaths = "{refused}"\n')
+    (refused / "kept").chmod(0o644)
+    before = refused.stat().st_mtime_ns
+    options = ("--policy", str(policy), "--log", str(tmp_path / "log"))
+    out = run(mode, "deputy_files", "race", str(ROUNDS), folder=tmp_path, options=options)
+    record_property("count:races with a link", 9 * ROUNDS)
+    assert "raced, refused some: yes" in out  # the link did change under it
+    assert "reached" not in out
+    assert sorted(os.listdir(refused)) == ["kept", "secret", "victim"]
+    assert (refused / "kept").read_text() == "kept"
+    assert (refused / "kept").stat().st_mode & 0o777 == 0o644
+    assert refused.stat().st_mtime_ns == before  # nothing was made there and removed again
+
+
+@pytest.mark.parametrize("rules", [False, True])
+@pytest.mark.parametrize("mode", enclosed.MODES)
+def test_names_mean_what_they_mean_outside(mode: str, rules: bool, tmp_path: Path) -> None:
+    """Though most calls are made through handles, and under rules all are."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'InaccessiblePaths = "{tmp_path}/no"\n')
+    options = ("--policy", str(policy)) if rules else ()
+    for name in ("outside", "inside"):
+        (tmp_path / name).mkdir()
+    outside = enclosed.run([enclosed.program("names"), str(tmp_path / "outside")])
+    inside = run(mode, "names", str(tmp_path / "inside"), folder=tmp_path, options=options)
+    lines = outside.stdout.splitlines()
+    assert len(lines) > 80
+    assert inside.splitlines() == lines
+
+
+SENDING = """
+import os, socket
+path = "socket"
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind(path)
+sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+for _ in range(400):
+    sender.sendmsg([b"x"], [], 0, path)
+    assert receiver.recv(1) == b"x"
+"""
+
+
+@pytest.mark.claim("D-DEPUTY")
+def test_a_message_to_a_name_leaves_no_descriptor_in_the_host_process(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'InaccessiblePaths = "{tmp_path}/no"\n')
+    python = str(Path(sys.executable).resolve())
+    line = enclosed.inside("switch", python, "-I", "-S", "-B", "-c", SENDING)
+    at = line.index("--")
+    limited = ["prlimit", "--nofile=300:1000", *line[:at], "--policy", str(policy), *line[at:]]
+    done = enclosed.run(limited, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
