@@ -8,7 +8,6 @@ import os
 import shlex
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ import click
 from hotcalls.apps import launcher, stats_file
 from hotcalls.apps.launcher import Options
 from hotcalls.apps.program import Program, ProgramError, resolve
+from hotcalls.background import Background
 from hotcalls.failure import HotcallsError
 
 if TYPE_CHECKING:
@@ -87,16 +87,37 @@ def _learning(target: Path, program: Program) -> Iterator[int]:
                 if not policy_learn.take(used, line):
                     sys.stderr.write(line)
 
-    reader = threading.Thread(target=read)
-    reader.start()
+    try:
+        reader = Background(read, "learning")
+    except BaseException:
+        os.close(reading)
+        os.close(writing)
+        raise
     try:
         yield writing
     finally:
         os.close(writing)
         reader.join()
-    target.write_text(policy_learn.toml(used, shlex.join(program.argv)), encoding="utf-8")
+    _write(target, policy_learn.toml(used, shlex.join(program.argv)))
     click.echo(f"hotcalls run: wrote {target}: {len(used.calls)} calls, "
                f"{len(used.read | used.write)} paths", err=True)  # fmt: skip
+
+
+def _write(target: Path, text: str) -> None:
+    """Write a policy; what was there before stays when there is no room."""
+    special = target.exists() and not target.is_file()  # /dev/stdout, a pipe
+    place = target.resolve()
+    draft = target if special else place.with_name(f"{place.name}.new")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        if not special:
+            draft.replace(place)
+    except OSError as error:
+        if not special:
+            draft.unlink(missing_ok=True)
+        raise HotcallsError(
+            f"{target}: the policy that was learnt is not written: {error.strerror}"
+        ) from error
 
 
 def _run(
@@ -119,7 +140,9 @@ def _run(
         if learn is None and not stats:
             if options.stats_fd is None:
                 # Its name holds our process id, which stays through exec: `hotcalls stats PID`.
-                options.stats_fd = stats_file.create()
+                # Without it the program runs just as well.
+                with contextlib.suppress(OSError):
+                    options.stats_fd = stats_file.create()
             launcher.replace(program, options)
         with tempfile.TemporaryFile() as kept:
             options.stats_fd = kept.fileno()
