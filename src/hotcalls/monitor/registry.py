@@ -8,9 +8,11 @@ running, and what it says is checked against /proc before anybody believes it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 FOLDER = "hotcalls"
+#: What is not finished by then never is.
+DRAFT_SECONDS = 60.0
 
 
 def folder() -> Path | None:
@@ -73,18 +77,28 @@ def register(
             "ocalls": list(ocalls),
         }
         path = where / f"{os.getpid()}-{pid}.json"
-        draft = path.with_suffix(".new")
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(file, json.dumps(entry).encode())
-        finally:
-            os.close(file)
-        draft.rename(path)
+        _write(path, json.dumps(entry).encode())
     except Exception:
         # Whatever it is: a full disk, or an interpreter that has given up the right to read its
         # own library. The enclave runs.
         return None
     return path
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Make a file that is whole or not there."""
+    draft = path.with_suffix(".new")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            if os.write(file, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft))
+        finally:
+            os.close(file)
+        draft.rename(path)
+    except BaseException:
+        forget(draft)
+        raise
 
 
 def forget(path: Path | None) -> None:
@@ -118,6 +132,11 @@ def entries() -> Iterator[Entry]:
     where = folder()
     if where is None:
         return
+    for draft in where.glob("*.new"):
+        # Of a host that was killed while it wrote, which takes no time.
+        with contextlib.suppress(OSError):
+            if time.time() - draft.lstat().st_mtime > DRAFT_SECONDS:
+                forget(draft)
     for path in sorted(where.glob("*.json")):
         entry = read(path)
         if entry is None or (entry.namespace == namespace() and not alive(entry)):
