@@ -15,6 +15,7 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 WERROR ?= true
 PYTEST_ARGS ?=
+MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 # So that one clone can be used with several interpreters: another one makes another venv.
@@ -65,6 +66,11 @@ demo: build ## enclaves in Python and C, called, attacked, measured; leaves a re
 .PHONY: test
 test: setup-test build lint ## lint, types and every test
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: soak
+soak: setup-test build ## an hour of mixed calls, kills and restarts in MINUTES=10, each accounted for
+	@mkdir -p results
+	$(BIN)/python tests/stress/soak.py --minutes $(MINUTES) --output results/soak.json
 
 .PHONY: bench
 bench: build ## measure every crossing on this machine into build/bench
