@@ -17,6 +17,7 @@ WERROR ?= true
 PYTEST_ARGS ?=
 # Two, however many processors there are: most tests have two busy sides already.
 PYTEST_WORKERS ?= 2
+MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 # So that one clone can be used with several interpreters: another one makes another venv.
@@ -67,6 +68,11 @@ demo: build ## enclaves in Python and C, called, attacked, measured; leaves a re
 .PHONY: test
 test: setup-test build lint ## lint, types and every test
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+.PHONY: soak
+soak: setup-test build ## an hour of mixed calls, kills and restarts in MINUTES=10, each accounted for
+	@mkdir -p results
+	$(BIN)/python tests/stress/soak.py --minutes $(MINUTES) --output results/soak.json
 
 .PHONY: bench
 bench: build ## measure every crossing on this machine into build/bench

@@ -12,6 +12,9 @@
 #include <sched.h>
 #include <sys/prctl.h>
 
+/* So often the steward looks after slots that it could not start a companion for. */
+#define STAND_IN_NS 1000000u
+
 static uint32_t *bell_of(struct hc_slot *slot, uint32_t **u_cpu)
 {
     struct hc_slot_control *u_control =
@@ -59,20 +62,30 @@ bool endpoint_leave_core(void *context)
     return CPU_COUNT(&others) != 0 && sched_setaffinity(0, sizeof others, &others) == 0;
 }
 
+/* Runs what a companion would: calls by the switch are nobody else's. */
+static void serve_slot(struct endpoint *endpoint, struct hc_slot *slot)
+{
+    struct hc_thread *thread = endpoint_this_thread();
+    struct hc_port *port = slot->mine ? &slot->reverse : &slot->port;
+    struct hc_lane_in *lane = &slot->in[slot->mine ? HC_LANE_REVERSE : HC_LANE_FORWARD];
+    uint64_t served = 0;
+    hc_drain_orphans(thread, slot, &served);
+    while (hc_drain(thread, port, lane, true, &served))
+        ;
+    if (served != 0)
+        (void)__atomic_add_fetch(&endpoint->end.u_board->switched, served, __ATOMIC_RELAXED);
+}
+
 void *endpoint_companion_main(void *argument)
 {
     struct endpoint_companion *self = argument;
     struct endpoint *endpoint = self->endpoint;
     struct hc_slot *slot = self->slot;
-    struct hc_thread *thread = endpoint_this_thread();
-    struct hc_port *port = slot->mine ? &slot->reverse : &slot->port;
-    struct hc_lane_in *lane = &slot->in[slot->mine ? HC_LANE_REVERSE : HC_LANE_FORWARD];
     uint32_t *u_cpu;
     uint32_t *u_bell = bell_of(slot, &u_cpu);
     (void)prctl(PR_SET_NAME, "hc-companion");
     g_is_companion = sched_getaffinity(0, sizeof g_everywhere, &g_everywhere) == 0;
     for (;;) {
-        uint64_t served = 0;
         /* SYNC: acquire pairs with hc_ring_companion, bell; the post is visible behind it. */
         uint32_t rung = __atomic_load_n(u_bell, __ATOMIC_ACQUIRE);
         if (__atomic_load_n(&endpoint->stopping, __ATOMIC_ACQUIRE) != 0) {
@@ -80,19 +93,20 @@ void *endpoint_companion_main(void *argument)
             return NULL;
         }
         follow(hc_untrusted_u32(u_cpu));
-        hc_drain_orphans(thread, slot, &served);
-        while (hc_drain(thread, port, lane, true, &served))
-            ;
-        if (served != 0)
-            (void)__atomic_add_fetch(&endpoint->end.u_board->switched, served, __ATOMIC_RELAXED);
+        serve_slot(endpoint, slot);
         endpoint_sleep(NULL, u_bell, rung, 0);
     }
 }
 
-/* Starts the companions of slots that were rung and have none. */
-static void start_companions(struct endpoint *endpoint)
+/*
+ * Starts the companions of slots that were rung and have none. False: the system has no thread for
+ * one of them; then the steward runs their calls itself, one after another, or the callers would
+ * wait for as long as that lasts.
+ */
+static bool start_companions(struct endpoint *endpoint)
 {
     struct hc_end *end = &endpoint->end;
+    bool all = true;
     for (uint32_t i = 0; i < end->geometry.slot_count; i++) {
         struct hc_slot *slot = &end->slots[i];
         uint32_t *u_cpu;
@@ -101,12 +115,17 @@ static void start_companions(struct endpoint *endpoint)
         struct endpoint_companion *companion = &endpoint->companions[i];
         companion->endpoint = endpoint;
         companion->slot = slot;
-        if (endpoint_thread(endpoint, &companion->thread, endpoint_companion_main, companion) != 0)
-            return; /* asked again when the caller's slice is over */
+        if (endpoint_thread(endpoint, &companion->thread, endpoint_companion_main, companion) !=
+            0) {
+            serve_slot(endpoint, slot);
+            all = false;
+            continue;
+        }
         /* SYNC: release pairs with endpoint_stop, companion; publishes the thread's handle. */
         __atomic_store_n(&slot->companion, 1u, __ATOMIC_RELEASE);
         (void)__atomic_add_fetch(&end->u_board->threads, 1u, __ATOMIC_RELAXED);
     }
+    return all;
 }
 
 void *endpoint_steward_main(void *argument)
@@ -117,9 +136,12 @@ void *endpoint_steward_main(void *argument)
     for (;;) {
         /* SYNC: acquire pairs with hc_ring_companion, attention; the bell is set before it. */
         uint32_t seen = __atomic_load_n(u_attention, __ATOMIC_ACQUIRE);
-        if (__atomic_load_n(&endpoint->stopping, __ATOMIC_ACQUIRE) != 0)
+        if (__atomic_load_n(&endpoint->stopping, __ATOMIC_ACQUIRE) != 0) {
+            endpoint_leave();
             return NULL;
-        start_companions(endpoint);
-        endpoint_sleep(NULL, u_attention, seen, 0);
+        }
+        bool all = start_companions(endpoint);
+        /* Who was given no companion rings its bell, which nobody sleeps on: looked at often. */
+        endpoint_sleep(NULL, u_attention, seen, all ? 0 : STAND_IN_NS);
     }
 }

@@ -129,7 +129,12 @@ enum hc_status host_set_up(hc_enclave *enclave, const struct hc_launch_options *
         host_shared_new(enclave->region + geometry->shared_at, (size_t)geometry->shared_size);
     if (status == HC_OK && enclave->shared == NULL)
         status = HC_ERR_MEMORY;
-    if (status != HC_OK)
+    if (status == HC_ERR_MEMORY)
+        host_error(error, status, ENOMEM,
+                   "%s: launch with a smaller window or for fewer callers, or raise the limit of "
+                   "memory (ulimit -v)",
+                   hc_status_text(status));
+    else if (status != HC_OK)
         host_error(error, status, errno, "%s", hc_status_text(status));
     return status;
 }

@@ -10,7 +10,13 @@
 #include "run_serve.h"
 
 #include <sched.h>
+#include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
+
+/* Three seconds. */
+#define START_TRIES 3000u
+#define START_PAUSE_US 1000u
 
 static struct companion {
     uint32_t started; /* atomic: 0 no, 1 being started, 2 yes */
@@ -92,10 +98,27 @@ static bool start(uint32_t slot)
     if (!__atomic_compare_exchange_n(&companion->started, &no, 1u, false, __ATOMIC_ACQUIRE,
                                      __ATOMIC_RELAXED))
         return true;
-    bool fine = endpoint_thread(&g_run_endpoint, &companion->thread, companion_main,
-                                (void *)(uintptr_t)slot) == 0;
-    __atomic_store_n(&companion->started, fine ? 2u : 0u, __ATOMIC_RELEASE);
-    return fine;
+    int error = endpoint_thread(&g_run_endpoint, &companion->thread, companion_main,
+                                (void *)(uintptr_t)slot);
+    __atomic_store_n(&companion->started, error == 0 ? 2u : 0u, __ATOMIC_RELEASE);
+    errno = error;
+    return error == 0;
+}
+
+/*
+ * Only a companion may wait for what a call waits for. Without a thread for one the program would
+ * hang, so that is its end; but a shortage may be over in a moment.
+ */
+static void must_start(uint32_t slot)
+{
+    for (uint32_t tries = 1; !start(slot); tries++) {
+        if (tries == START_TRIES)
+            run_fail(125,
+                     "there is no thread for a call that waits: %s; raise the limit of processes "
+                     "(ulimit -u) or of memory",
+                     strerror(errno));
+        (void)usleep(START_PAUSE_US);
+    }
 }
 
 void run_companion_hand(uint32_t slot)
@@ -103,8 +126,7 @@ void run_companion_hand(uint32_t slot)
     uint32_t *u_bell = &control_of(slot)->owner_bell;
     (void)__atomic_add_fetch(&g_run_handed, 1u, __ATOMIC_RELAXED);
     run_job_leave(&g_run_jobs[slot], RUN_JOB_HANDED);
-    while (!start(slot))
-        (void)sched_yield(); /* no memory for a thread: until there is */
+    must_start(slot);
     /* Changed, so that a companion on its way to sleep does not; the caller only ever adds. */
     (void)__atomic_add_fetch(u_bell, 0x10000u, __ATOMIC_RELEASE);
     endpoint_wake(NULL, u_bell, 1);
@@ -122,7 +144,7 @@ void *run_steward_main(void *argument)
         uint32_t seen = __atomic_load_n(u_attention, __ATOMIC_ACQUIRE);
         for (uint32_t i = 0; i < g_run_end->geometry.slot_count; i++)
             if (hc_untrusted_u32(&control_of(i)->owner_bell) != 0)
-                (void)start(i);
+                must_start(i);
         endpoint_sleep(NULL, u_attention, seen, 0);
     }
     return NULL;

@@ -354,8 +354,15 @@ static bool is_new(const char *line)
 static void say(const char *line)
 {
     int saved = errno;
-    if (g_log >= 0 && is_new(line))
-        (void)!write(g_log, line, strlen(line));
+    static bool g_said;
+    if (g_log >= 0 && is_new(line)) {
+        errno = ENOSPC;
+        if (write(g_log, line, strlen(line)) != (ssize_t)strlen(line) &&
+            !__atomic_exchange_n(&g_said, true, __ATOMIC_RELAXED)) /* one of them says it */
+            (void)dprintf(STDERR_FILENO,
+                          "hotcalls run: what is refused is not logged any more: %s\n",
+                          strerror(errno));
+    }
     errno = saved;
 }
 

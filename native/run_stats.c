@@ -9,6 +9,8 @@
 #include "run_stats.h"
 #include "run_serve.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -33,12 +35,15 @@ void run_stats_init(int fd, const struct run_options *options, uint64_t cycles_p
     if (fd < 0)
         return;
     size_t size = sizeof(struct run_stats_header) + ROW_COUNT * sizeof(struct run_stats_row);
-    /* A full disk, or a limit of file sizes: then nobody can look. */
-    if (ftruncate(fd, 0) == 0 && ftruncate(fd, (off_t)size) != 0 &&
-        (errno == ENOSPC || errno == EFBIG))
-        return;
-    if (ftruncate(fd, (off_t)size) != 0)
+    if (ftruncate(fd, 0) != 0)
         run_fail(125, "statistics: descriptor %d: %s", fd, strerror(errno));
+    /* All of it now: a page that the disk has no room for later would end this process by SIGBUS. */
+    int full = posix_fallocate(fd, 0, (off_t)size);
+    if (full != 0) {
+        (void)!ftruncate(fd, 0);
+        (void)fprintf(stderr, "hotcalls run: going on without statistics: %s\n", strerror(full));
+        return;
+    }
     uint8_t *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         run_fail(125, "statistics: descriptor %d: %s", fd, strerror(errno));

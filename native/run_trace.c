@@ -229,7 +229,11 @@ void run_trace_call(uint32_t slot, const struct run_call *call, long result, uin
     }
     uint64_t us = g_cycles_per_us != 0 ? (hc_tsc() - started) / g_cycles_per_us : 0;
     print(&line, " <%" PRIu64 ".%06" PRIu64 ">\n", us / 1000000u, us % 1000000u);
-    /* A reader that is gone ends the trace and not the program. */
-    if (write(fd, line.text, line.used) < 0)
-        __atomic_store_n(&g_fd, -1, __ATOMIC_RELAXED); /* as trace_fd */
+    /* A reader that is gone ends the trace and not the program; so does a full disk, aloud. */
+    errno = ENOSPC;
+    if (write(fd, line.text, line.used) == (ssize_t)line.used)
+        return;
+    int error = errno;
+    if (__atomic_exchange_n(&g_fd, -1, __ATOMIC_RELAXED) >= 0 && error != EPIPE) /* as trace_fd */
+        (void)dprintf(STDERR_FILENO, "hotcalls run: the trace ends here: %s\n", strerror(error));
 }

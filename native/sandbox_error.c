@@ -22,6 +22,12 @@ int sandbox_fail(struct sandbox_error *error, const char *step, int err, const c
     if (error == NULL) {
         return -1;
     }
+    /* What any step can run out of has nothing to do with the step. */
+    if (err == ENOMEM) {
+        advice = "Free some memory, or raise the limit of memory or of mappings";
+    } else if (err == EMFILE || err == ENFILE) {
+        advice = "Raise the limit of open descriptors";
+    }
     *error = (struct sandbox_error){.step = step, .err = err, .advice = advice};
     va_list arguments;
     va_start(arguments, format);

@@ -282,7 +282,12 @@ def descriptors(Enclave native):
     """The descriptor that announces answers, and that of the process: the caller's to close."""
     cdef int found[2]
     native._check_mine()
-    native._check(hc_async_descriptors(native.handle, found))
+    cdef hc_status status = hc_async_descriptors(native.handle, found)
+    if status == HC_ERR_OS:
+        raise NativeError(
+            "HC_ERR_OS", f"no descriptors to wait for answers with: {_strerror(errno)}", errno
+        )
+    native._check(status)
     return found[0], found[1]
 
 

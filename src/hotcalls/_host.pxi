@@ -33,6 +33,7 @@ cdef extern from "host_program.h" nogil:
         HC_ERR_INTERRUPTED
         HC_ERR_INTERFACE
         HC_ERR_CALLEE
+        HC_ERR_OS
         HC_ERR_AGAIN
         HC_ERR_CLOSED
         HC_ERR_PEER_LOST

@@ -291,6 +291,8 @@ class Enclave:
                 future._function._rebind(native)
                 future._posted = future._function._posted(future._context, future._complete)
         try:
+            # Before: a call must not be out when its caller is told that it cannot be made.
+            collector = self._collecting()
             _native.post(native, [future._posted for future in futures])
         except _native.NativeError as error:
             function = futures[0]._function
@@ -303,7 +305,6 @@ class Enclave:
             for future in futures:
                 self._post_or_fail([future])
             return
-        collector = self._collecting()
         for future in futures:
             timeout = future._function._timeout
             if timeout is not None:

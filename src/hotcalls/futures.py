@@ -20,6 +20,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from hotcalls import _native
+from hotcalls.background import Background
 from hotcalls.errors import CallTimeout
 
 if TYPE_CHECKING:
@@ -148,8 +149,11 @@ class Collector:
         self._lock = threading.Lock()
         self._deadlines: list[tuple[float, int, weakref.ref[Future]]] = []
         self._numbers = itertools.count()
-        self._thread = threading.Thread(target=self._run, name=f"hotcalls-{name}", daemon=True)
-        self._thread.start()
+        try:
+            self._thread = Background(self._run, name)
+        except BaseException:
+            self._close()
+            raise
 
     def serves(self, native: _native.Enclave) -> bool:
         """Whether it collects for this process."""
@@ -174,11 +178,22 @@ class Collector:
         for descriptor in self._descriptors:
             poll.register(descriptor, select.POLLIN)
         try:
-            while self._turn(poll.poll(self._patience_ms())):
+            while self._goes_on(poll):
                 pass
         finally:
-            for descriptor in self._descriptors:
-                os.close(descriptor)
+            self._close()
+
+    def _goes_on(self, poll: select.poll) -> bool:
+        try:
+            return self._turn(poll.poll(self._patience_ms()))
+        except (OSError, MemoryError):
+            # Without this thread futures that nobody looks at would wait for ever.
+            time.sleep(PATIENCE_SECONDS)
+            return True
+
+    def _close(self) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
 
     def _turn(self, ready: list[tuple[int, int]]) -> bool:
         """After a sleep; False when there is nothing to collect any more."""

@@ -8,11 +8,14 @@ decision; nothing here knows a secret from anything else.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
 import threading
 from typing import Any
+
+from hotcalls.background import Background
 
 #: Longer lines become several records.
 LINE_MAX = 8192
@@ -42,12 +45,16 @@ class LogReader:
         self._logger = logger
         self._name = name
         self._read, self.descriptor = os.pipe2(os.O_CLOEXEC)
-        # Only this end: the enclave's is to wait, as it would for a terminal.
-        os.set_blocking(self._read, False)
-        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._owner = os.getpid()
-        self._thread = threading.Thread(target=self._run, name=f"hotcalls-log-{name}", daemon=True)
-        self._thread.start()
+        with contextlib.ExitStack() as opened:
+            opened.callback(os.close, self._read)
+            opened.callback(os.close, self.descriptor)
+            # Only this end: the enclave's is to wait, as it would for a terminal.
+            os.set_blocking(self._read, False)
+            self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+            opened.callback(os.close, self._stop)
+            self._thread = Background(self._run, f"log-{name}")
+            opened.pop_all()
 
     def end(self) -> None:
         """Log what is left, and end; after the enclave. Twice is once."""

@@ -48,6 +48,7 @@ def kill(host: subprocess.Popen[str]) -> None:
     host.stdout.close()
 
 
+@pytest.mark.claim("P-DEATH")
 @pytest.mark.parametrize("step", STEPS)
 def test_enclave_ends_with_its_killed_host(step: str) -> None:
     host = start(step)
@@ -61,6 +62,7 @@ def test_enclave_ends_with_its_killed_host(step: str) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.claim("P-DEATH")
 def test_host_killed_while_launching_leaves_no_enclave() -> None:
     """What is left would be found by the fixture that looks after each module."""
     chance = random.Random(20250105)

@@ -87,7 +87,6 @@ def _learning(target: Path, program: Program) -> Iterator[int]:
     Lines that are not about what was allowed go on to standard error.
     """
     import shlex
-    import threading
 
     from hotcalls.apps import policy_learn
 
@@ -100,16 +99,39 @@ def _learning(target: Path, program: Program) -> Iterator[int]:
                 if not policy_learn.take(used, line):
                     sys.stderr.write(line)
 
-    reader = threading.Thread(target=read)
-    reader.start()
+    from hotcalls.background import Background
+
+    try:
+        reader = Background(read, "learning")
+    except BaseException:
+        os.close(reading)
+        os.close(writing)
+        raise
     try:
         yield writing
     finally:
         os.close(writing)
         reader.join()
-    target.write_text(policy_learn.toml(used, shlex.join(program.argv)), encoding="utf-8")
+    _write(target, policy_learn.toml(used, shlex.join(program.argv)))
     click.echo(f"hotcalls run: wrote {target}: {len(used.calls)} calls, "
                f"{len(used.read | used.write)} paths", err=True)  # fmt: skip
+
+
+def _write(target: Path, text: str) -> None:
+    """Write a policy; what was there before stays when there is no room."""
+    special = target.exists() and not target.is_file()  # /dev/stdout, a pipe
+    place = target.resolve()
+    draft = target if special else place.with_name(f"{place.name}.new")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        if not special:
+            draft.replace(place)
+    except OSError as error:
+        if not special:
+            draft.unlink(missing_ok=True)
+        raise HotcallsError(
+            f"{target}: the policy that was learnt is not written: {error.strerror}"
+        ) from error
 
 
 def _run(

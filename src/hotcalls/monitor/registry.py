@@ -13,9 +13,11 @@ Small on purpose: ``hotcalls run`` loads it before every program that it starts.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 VERSION = 2
 FOLDER = "hotcalls"
+#: What is not finished by then never is.
+DRAFT_SECONDS = 60.0
 
 
 class Counters(NamedTuple):
@@ -104,17 +108,6 @@ def _stem(pid: int) -> str:
     return f"{pid}-{started(pid)}-{namespace()}"
 
 
-def _write(path: Path, entry: dict[str, Any]) -> Path:
-    draft = path.with_suffix(".new")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(file, json.dumps(entry).encode())
-    finally:
-        os.close(file)
-    draft.rename(path)
-    return path
-
-
 def create_counters() -> Counters | None:
     """Make a file for the counters of a program; None if that is not possible.
 
@@ -178,6 +171,24 @@ def _sweep(where: Path) -> None:
             forget(path)
 
 
+def _write(path: Path, entry: dict[str, Any]) -> Path:
+    """Make a file that is whole or not there."""
+    data = json.dumps(entry).encode()
+    draft = path.with_suffix(".new")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            if os.write(file, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft))
+        finally:
+            os.close(file)
+        draft.rename(path)
+    except BaseException:
+        forget(draft)
+        raise
+    return path
+
+
 def forget(path: Path | None) -> None:
     """Take something off the list."""
     if path is not None:
@@ -210,6 +221,11 @@ def entries() -> Iterator[Entry]:
     if where is None:
         return
     _sweep(where)
+    for draft in where.glob("*.new"):
+        # Of a host that was killed while it wrote, which takes no time.
+        with contextlib.suppress(OSError):
+            if time.time() - draft.lstat().st_mtime > DRAFT_SECONDS:
+                forget(draft)
     for path in sorted(where.glob("*.json")):
         entry = read(path)
         if entry is None or (entry.namespace == namespace() and not alive(entry)):
