@@ -150,9 +150,18 @@ static long to_address(struct run_call *call)
     return result;
 }
 
+static long set_option(struct run_call *call)
+{
+    if (!run_option_allowed((int)call->a[1], (int)call->a[2]))
+        return -ENOPROTOOPT;
+    return run_raw(call);
+}
+
 static long get_option(struct run_call *call)
 {
     socklen_t size = (socklen_t)call->sizes[3];
+    if (!run_option_allowed((int)call->a[1], (int)call->a[2]))
+        return -ENOPROTOOPT;
     /* The kernel writes at most `size` bytes; where, is checked. */
     long arguments[6] = {(long)call->a[0], (long)(int)call->a[1],  (long)(int)call->a[2],
                          (long)call->a[3], (long)(uintptr_t)&size, 0};
@@ -315,6 +324,8 @@ long run_socket(struct run_call *call)
     case ROW_getsockname:
     case ROW_getpeername:
         return named(call);
+    case ROW_setsockopt:
+        return set_option(call);
     case ROW_getsockopt:
         return get_option(call);
     case ROW_sendmsg:

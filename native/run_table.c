@@ -192,6 +192,7 @@ long run_execute(struct run_call *call)
     case ROW_accept4:
     case ROW_getsockname:
     case ROW_getpeername:
+    case ROW_setsockopt:
     case ROW_getsockopt:
     case ROW_connect:
     case ROW_bind:
