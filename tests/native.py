@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,6 +106,23 @@ def build_loader(flags: Sequence[str] = PLAIN) -> Path:
 def build_enclave(path: Path) -> Path:
     """Compile an enclave that is written by hand, without EDL."""
     return build(path.stem + ".so", [path], [*PLAIN, "-fPIC", "-shared"])
+
+
+def syscall_headers() -> Path:
+    """Generate what both sides of `hotcalls run` are compiled with; the folder it is in."""
+    script = ROOT / "scripts" / "generate_syscalls.py"
+    inputs = [NATIVE / "syscalls.edl", NATIVE / "syscall_local.h"]
+    digest = hashlib.sha256()
+    for path in [script, *inputs, *sorted((ROOT / "src/hotcalls/edl").rglob("*.py"))]:
+        digest.update(path.read_bytes())
+    folder = BUILD / f"syscalls-{digest.hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "syscalls.json").exists():
+            command = [sys.executable, str(script), *map(str, inputs), str(folder)]
+            subprocess.run(command, check=True)
+    return folder
 
 
 def tests_in(path: Path) -> list[str]:
