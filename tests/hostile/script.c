@@ -11,11 +11,12 @@
  * with an answer or a typed error after a bounded number of waits; no call number of a lane is run
  * twice; nothing outside the region or the private memory of a side is touched (AddressSanitizer,
  * and the pages around the region); what was checked is not read again; the private books of both
- * sides stay sound; and fields that are only hints change no answer.
+ * sides stay sound; and fields that are only hints change no answer. SCENARIOS is the file that has
+ * them: those of the runtime, or those of a Python enclave.
  */
 #define CHECK_OWN_MAIN
 #include "fields.h"
-#include "scenarios.h"
+#include SCENARIOS
 
 enum what { WORD, VALUE, DATA, HINT, PART };
 
@@ -180,7 +181,7 @@ static void check_books(void)
 
 static void run(const struct scenario *scenario, bool sealed)
 {
-    (void)echo_start();
+    scenario_start();
     g_pair.other = stepper_other;
     g_in_the_middle = in_the_middle;
     memset(g_last_run, 0, sizeof g_last_run);
@@ -306,7 +307,7 @@ int main(int argc, char **argv)
     uint8_t *used = malloc(region_size());
     CHECK(used != NULL);
     memcpy(used, g_stepper.touched, region_size());
-    (void)echo_start();
+    scenario_start();
     list_fields();
     pair_stop();
     uint64_t runs = all ? run_all(scenario, steps) : run_each(scenario, steps, used);

@@ -3,8 +3,9 @@
 
 `script.c` rewrites one field at each step of a call, in one thread; HOTCALLS_TRUST=1 tries every
 value of every field in every place, and then several at once at random. What the fields are is
-asked of the compiler, and what the steps are of the code itself (steps.h). `scribble_host.c` has a
-real enclave that scribbles while threads call.
+asked of the compiler, and what the steps are of the code itself (steps.h): the runtime of both
+sides, and what reads and writes messages in a Python enclave. `scribble_host.c` has a real enclave
+that scribbles while threads call.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -32,31 +35,28 @@ OVER = ["words", "cells", "boards", "controls", "windows", "all"]
 ROUNDS = os.environ.get("HOTCALLS_HOSTILE_ROUNDS", "30" if TRUST else "5")
 
 CODE = [native.INCLUDE / "hotcalls" / name for name in ("lane.h", "port.h", "call.h", "marshal.h")]
+CODE.append(native.NATIVE / "python_serve.c")
 #: What touches memory that the other side can write: steps.h has a macro for each.
 ACCESS = re.compile(
     r"\b(__atomic_(load|store|exchange|compare_exchange)_n|__atomic_\w+_fetch|__atomic_fetch_\w+"
     r"|hc_untrusted_\w+|hc_copy_(in|out))\("
 )
+#: How the code under test is compiled: with each access to the channel seen.
+STEPS = (*native.ADDRESS, "-include", str(HERE / "steps.h"), "-Wno-shadow")
+IN_PYTHON = """
+import ctypes, sys
+words = [word.encode() for word in sys.argv[1:]]
+sys.exit(ctypes.PyDLL(sys.argv[1]).main(len(words), (ctypes.c_char_p * len(words))(*words)))
+"""
 #: Accesses that this test does not make, by function, and why.
 ELSEWHERE = {"hc_finish_quick": "for sgx_channel.h alone"}
 
-SCENARIOS = re.findall(r'\{"(\w+)", \w+\}', (HERE / "scenarios.h").read_text())
+SCENARIOS = [
+    f"{prefix}{name}"
+    for prefix, file in (("", "scenarios.h"), ("python ", "python_scenarios.h"))
+    for name in re.findall(r'\{"(\w+)", \w+\}', (HERE / file).read_text())
+]
 FIELDS = re.findall(r"FIELD\((hc_\w+), (\w+), (\w+)\)", (HERE / "fields.h").read_text())
-CLAIMS = (
-    *("H-MEMORY", "H-VALIDATED", "H-ONCE", "H-BOUND"),
-    *("E-MEMORY", "E-VALIDATED", "E-ONCE", "E-ANSWER", "E-BOUND"),
-)
-
-
-def attacks(*claims: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Mark a test with the promises that it attacks."""
-
-    def mark(test: Callable[..., None]) -> Callable[..., None]:
-        for claim in claims:
-            test = pytest.mark.claim(claim)(test)
-        return test
-
-    return mark
 
 
 @dataclass
@@ -70,17 +70,42 @@ class Outcome:
         return int(re.findall(rf"\b{name}=(\d+)", self.text)[-1])
 
 
-def script(*flags: str) -> Path:
-    """The program, with what `flags` say before all else."""
-    flags = (*flags, *native.ADDRESS, "-include", str(HERE / "steps.h"), "-Wno-shadow")
-    return native.build("script", [HERE / "script.c"], flags)
+def script(*flags: str) -> list[str]:
+    """The command that starts the scenarios of the runtime; `flags` come before all else."""
+    which = (*STEPS, '-DSCENARIOS="scenarios.h"')
+    return [str(native.build("script", [HERE / "script.c"], (*flags, *which)))]
+
+
+def python_script() -> list[str]:
+    """The same for those of a Python enclave: in an interpreter, as a library."""
+    which = (*STEPS, '-DSCENARIOS="python_scenarios.h"', "-fPIC", "-shared")
+    include = ("-isystem", sysconfig.get_path("include"))
+    sources = [HERE / "script.c", native.NATIVE / "python_serve.c"]
+    library = native.build("python_script.so", sources, (*which, *include))
+    return [sys.executable, "-c", IN_PYTHON, str(library)]
+
+
+def preloaded() -> dict[str, str]:
+    """What an interpreter needs to load a library that was compiled with sanitizers."""
+    libraries = [
+        subprocess.run(
+            [native.CC, f"-print-file-name={name}.so"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in ("libasan", "libubsan")
+    ]
+    # The interpreter does not free what it has until its end.
+    options = f"{native.SANITIZER_OPTIONS['ASAN_OPTIONS']}:detect_leaks=0"
+    return {"LD_PRELOAD": ":".join(libraries), "ASAN_OPTIONS": options}
 
 
 def outcome(scenario: str) -> Outcome:
     """Run a scenario with everything that may happen to it."""
     seed = os.environ.get("HOTCALLS_SEED", str(time.time_ns() % (1 << 32)))
-    command = [script(), scenario, "all" if TRUST else "each", str(RANDOM), seed]
-    text = native.run(command, timeout=3000).stdout
+    *python, name = scenario.split()
+    command = [*(python_script() if python else script()), name, "all" if TRUST else "each"]
+    text = native.run(
+        [*command, str(RANDOM), seed], timeout=3000, environment=preloaded() if python else None
+    ).stdout
     sites = Counter[tuple[str, int]]()
     for path, line, reached in re.findall(r"^site (.*):(\d+) \w+ (\d+) \d+$", text, re.MULTILINE):
         sites[Path(path).name, int(line)] += int(reached)
@@ -94,7 +119,7 @@ def outcomes() -> dict[str, Outcome]:
         return dict(zip(SCENARIOS, pool.map(outcome, SCENARIOS), strict=True))
 
 
-@attacks("H-VALIDATED", "E-VALIDATED")
+@pytest.mark.claim("H-VALIDATED", "E-VALIDATED")
 def test_every_field_of_the_channel_is_in_the_list(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -124,7 +149,8 @@ def test_every_field_of_the_channel_is_in_the_list(
     record_property("count:fields of the channel", len(FIELDS))
 
 
-@attacks(*CLAIMS)
+@pytest.mark.claim("H-MEMORY", "H-VALIDATED", "H-ONCE", "H-BOUND")
+@pytest.mark.claim("E-MEMORY", "E-VALIDATED", "E-ONCE", "E-ANSWER", "E-BOUND")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_field_rewritten_at_any_step_is_survived(
     scenario: str,
@@ -142,7 +168,7 @@ def test_field_rewritten_at_any_step_is_survived(
     record_property("count:rewrites of the channel", found["runs"])
 
 
-@attacks("H-VALIDATED", "E-VALIDATED")
+@pytest.mark.claim("H-VALIDATED", "E-VALIDATED")
 def test_every_access_of_the_code_was_a_step(
     outcomes: dict[str, Outcome], record_property: Callable[[str, object], None]
 ) -> None:
@@ -197,10 +223,10 @@ def test_mistake_that_is_made_is_found(mistake: str, tmp_path: Path) -> None:
         path.write_text(path.read_text().replace(right, wrong))
     program = script(f"-I{copy}")
     with pytest.raises(pytest.fail.Exception, match=noticed):
-        native.run([program, "window", "all"], timeout=300)
+        native.run([*program, "window", "all"], timeout=300)
 
 
-@attacks("E-MEMORY", "E-BOUND")
+@pytest.mark.claim("E-MEMORY", "E-BOUND")
 @pytest.mark.parametrize("over", OVER)
 def test_host_survives_an_enclave_that_scribbles(over: str) -> None:
     host = native.build(
