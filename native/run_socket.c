@@ -370,10 +370,10 @@ long run_socket(struct run_call *call)
     case ROW_getsockname:
     case ROW_getpeername:
         return named(call);
-    case ROW_getsockopt:
-        return get_option(call);
     case ROW_setsockopt:
         return set_option(call);
+    case ROW_getsockopt:
+        return get_option(call);
     case ROW_sendmsg:
         return send_message(call);
     case ROW_recvmsg:

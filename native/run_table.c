@@ -210,8 +210,8 @@ long run_perform(struct run_call *call)
     case ROW_accept4:
     case ROW_getsockname:
     case ROW_getpeername:
-    case ROW_getsockopt:
     case ROW_setsockopt:
+    case ROW_getsockopt:
     case ROW_connect:
     case ROW_bind:
         return run_socket(call);

@@ -122,6 +122,17 @@ size_t shim_string_size(const char *text, size_t most);
 /* If `rip` is in one of the copies above, where to go on instead; else 0. */
 uint64_t shim_copy_fixup(uint64_t rip);
 
+/* ---- what came back: shim_check.c --------------------------------------------------------------- */
+
+/* The result, or -EIO where a host that tells the truth cannot have answered that. */
+long shim_checked(enum row_id id, const struct row *row, const uint64_t *a, int64_t result);
+/* Copies what the answer may say of a buffer from the window into it. False: EFAULT. */
+bool shim_take(enum row_id id, uint8_t *to, const uint8_t *u_from, size_t size, long result);
+/* Can a program go by what is in its buffers now? */
+bool shim_is_sound(enum row_id id, const uint64_t *a, long result);
+/* The same for control data, in the program's memory; notes the descriptors in it. 0 or -errno. */
+long shim_check_control(const uint8_t *control, size_t size);
+
 /* Any system call of the program, from the trap or from a wrapper. */
 long shim_call(long number, const uint64_t *a);
 

@@ -2,9 +2,9 @@
 /*
  * shim_call.c -- a row of the table as a call over the channel.
  *
- * Enclave side. Marshals what syscalls.edl describes, waits, and checks what came back: a result
- * is an errno, or a number within what was asked for. Nothing else of the answer is believed, and
- * no pointer is in it.
+ * Enclave side. Marshals what syscalls.edl describes, waits, and has what came back checked
+ * (shim_check.c): a result is an errno, or a number within what was asked for. Nothing else of the
+ * answer is believed, and no pointer is in it.
  */
 #include "shim.h"
 
@@ -405,10 +405,11 @@ static bool copy_arguments(struct hc_call *call, const struct row *row, const ui
     return true;
 }
 
-/* Copies results out; `result` was checked. */
-static bool copy_results(const struct hc_call *call, const struct row *row, const uint64_t *a,
+/* Copies results out; `result` was checked. What it returns is the result, or an errno. */
+static long copy_results(const struct hc_call *call, enum row_id id, const uint64_t *a,
                          const struct layout *layout, long result)
 {
+    const struct row *row = &g_rows[id];
     bool counted = row->returns == ROW_RETURNS_SIZE;
     bool first = true;
     for (uint32_t i = 0; i < row->parameter_count; i++) {
@@ -424,56 +425,10 @@ static bool copy_results(const struct hc_call *call, const struct row *row, cons
         if (size == 0)
             continue;
         if (a[i] == SHIM_VECTOR ? !copy_vector(u_from, size, false)
-                                : !shim_copy((void *)(uintptr_t)a[i], u_from, size))
-            return false;
+                                : !shim_take(id, (uint8_t *)(uintptr_t)a[i], u_from, size, result))
+            return -EFAULT;
     }
-    return true;
-}
-
-/* The most that a call of this row can have moved. */
-static uint64_t most_of(enum row_id id, const struct row *row, const uint64_t *a)
-{
-    switch (id) {
-    case ROW_recvfrom:
-    case ROW_recvmsg:
-        /* MSG_TRUNC tells the size of a message that did not fit; a buffer is never overrun. */
-        return INT32_MAX;
-    case ROW_sendfile:
-        return a[3];
-    case ROW_tee:
-        return a[2];
-    case ROW_splice:
-    case ROW_copy_file_range:
-        return a[4];
-    case ROW_getxattr:
-    case ROW_lgetxattr:
-    case ROW_fgetxattr:
-    case ROW_listxattr:
-    case ROW_llistxattr:
-    case ROW_flistxattr:
-        /* Of size 0: how much there would be. */
-        return 65536u;
-    default:
-        for (uint32_t i = 0; i < row->parameter_count; i++)
-            if (row->parameters[i].size_by >= 0)
-                return a[row->parameters[i].size_by];
-        return 0;
-    }
-}
-
-/* What a host that tells the truth can answer; anything else becomes EIO. */
-static long checked(enum row_id id, const struct row *row, const uint64_t *a, int64_t result)
-{
-    if (result < 0)
-        return result >= -4095 ? (long)result : -EIO;
-    switch ((enum row_returns)row->returns) {
-    case ROW_RETURNS_FD:
-        return result < (int64_t)RUN_DESCRIPTORS_MAX ? (long)result : -EIO;
-    case ROW_RETURNS_SIZE:
-        return (uint64_t)result <= most_of(id, row, a) ? (long)result : -EIO;
-    default:
-        return (long)result;
-    }
+    return shim_is_sound(id, a, result) ? result : -EIO;
 }
 
 /*
@@ -564,9 +519,9 @@ static long call_once(struct shim_thread *thread, enum row_id id, const uint64_t
             return -EINVAL;
         shim_die("hotcalls: the channel to the host process is broken\n");
     }
-    long result = checked(id, row, a, (int64_t)ms.words[0]);
-    if (result >= 0 && HC_UNLIKELY(!copy_results(&call, row, a, &layout, result)))
-        result = -EFAULT;
+    long result = shim_checked(id, row, a, (int64_t)ms.words[0]);
+    if (result >= 0)
+        result = copy_results(&call, id, a, &layout, result);
     hc_call_end(&call);
     return result;
 }

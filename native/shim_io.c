@@ -250,8 +250,7 @@ static long receive(int fd, int flags, uint64_t data, size_t size, void *name, u
                  SHIM_PTR(name), name_size, SHIM_PTR(control), control_size, SHIM_PTR(results));
     if (result < 0)
         return result;
-    /* MSG_TRUNC may tell of more than there was room for; row checks have let it through only up
-     * to the size. */
+    /* MSG_CTRUNC may tell of more than there was room for. */
     if (results->control_size > control_size)
         results->control_size = control_size;
     if (whole)
@@ -350,28 +349,10 @@ long shim_recvmsg(int fd, void *to, int flags)
     vector_restore(before);
     if (result < 0)
         return result;
-    /* Descriptors that came along are new here. */
     message.msg_controllen = results.control_size;
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part != NULL;) {
-        struct cmsghdr head;
-        if (!shim_copy(&head, part, sizeof head) || head.cmsg_len < sizeof head ||
-            head.cmsg_len > results.control_size)
-            break;
-        for (size_t at = CMSG_LEN(0); head.cmsg_level == SOL_SOCKET &&
-                                      head.cmsg_type == SCM_RIGHTS && at + 4u <= head.cmsg_len;
-             at += 4u) {
-            int received;
-            if (shim_copy(&received, (uint8_t *)part + at, sizeof received)) {
-                shim_fd_new(received, SHIM_UNKNOWN, 0);
-                if (shim_fd(received) != NULL)
-                    shim_fd(received)->shared = 1;
-            }
-        }
-        uint8_t *next = (uint8_t *)part + CMSG_ALIGN(head.cmsg_len);
-        if (next + sizeof head > (uint8_t *)message.msg_control + results.control_size)
-            break;
-        part = (struct cmsghdr *)(void *)next;
-    }
+    error = shim_check_control(message.msg_control, results.control_size);
+    if (error != 0)
+        return error;
     message.msg_flags = (int)results.flags;
     if (message.msg_name != NULL)
         message.msg_namelen = results.name_size < ADDRESS_MAX ? results.name_size : ADDRESS_MAX;

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,23 @@ def some(cases: Iterable[str], *, every: int = 3) -> list[Any]:
         pytest.param(case, marks=[pytest.mark.long] if number % every else [])
         for number, case in enumerate(cases)
     ]
+
+
+def syscall_headers() -> Path:
+    """Generate what both sides of `hotcalls run` are compiled with; the folder it is in."""
+    script = ROOT / "scripts" / "generate_syscalls.py"
+    inputs = [NATIVE / "syscalls.edl", NATIVE / "syscall_local.h"]
+    digest = hashlib.sha256()
+    for path in [script, *inputs, *sorted((ROOT / "src/hotcalls/edl").rglob("*.py"))]:
+        digest.update(path.read_bytes())
+    folder = BUILD / f"syscalls-{digest.hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "syscalls.json").exists():
+            command = [sys.executable, str(script), *map(str, inputs), str(folder)]
+            subprocess.run(command, check=True)
+    return folder
 
 
 def tests_in(path: Path) -> list[str]:

@@ -40,6 +40,10 @@ struct pair {
 
 static struct pair g_pair;
 
+/* Mapped once: a test may start a hundred thousand pairs. */
+static uint8_t *g_pair_region;
+static uint8_t *g_pair_arenas[HC_SIDES][PAIR_SLOTS];
+
 static inline void pair_sleep(void *context, const uint32_t *u_word, uint32_t expected, uint64_t ns)
 {
     (void)u_word;
@@ -125,7 +129,9 @@ static inline void pair_end(enum hc_side side, const struct hc_function *ecalls,
         struct hc_slot *slot = &end->slots[i];
         hc_slot_init(slot, end, i);
         struct hc_port *server = slot->mine ? &slot->reverse : &slot->port;
-        server->arena.base = malloc(PAIR_ARENA);
+        if (g_pair_arenas[side][i] == NULL)
+            g_pair_arenas[side][i] = malloc(PAIR_ARENA);
+        server->arena.base = g_pair_arenas[side][i];
         server->arena.size = PAIR_ARENA;
         CHECK(server->arena.base != NULL);
         if (slot->mine)
@@ -145,11 +151,15 @@ static inline void pair_start(const struct hc_function *ecalls, uint32_t ecall_c
     g_pair.geometry.shared_size = HC_PAGE;
     CHECK_EQ(hc_geometry_plan(&g_pair.geometry), HC_OK);
     size_t size = (size_t)g_pair.geometry.total_size;
-    uint8_t *all =
-        mmap(NULL, size + 2u * PAIR_GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    CHECK(all != MAP_FAILED);
-    g_pair.u_base = all + PAIR_GUARD;
-    CHECK_EQ(mprotect(g_pair.u_base, size, PROT_READ | PROT_WRITE), 0);
+    if (g_pair_region == NULL) {
+        uint8_t *all =
+            mmap(NULL, size + 2u * PAIR_GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(all != MAP_FAILED);
+        g_pair_region = all + PAIR_GUARD;
+        CHECK_EQ(mprotect(g_pair_region, size, PROT_READ | PROT_WRITE), 0);
+    }
+    g_pair.u_base = g_pair_region;
+    memset(g_pair.u_base, 0, size);
     memcpy(g_pair.u_base, &g_pair.geometry, sizeof g_pair.geometry);
     pair_end(HC_HOST, ecalls, ecall_count, ocalls, ocall_count);
     pair_end(HC_ENCLAVE, ecalls, ecall_count, ocalls, ocall_count);
@@ -160,15 +170,9 @@ static inline void pair_start(const struct hc_function *ecalls, uint32_t ecall_c
 static inline void pair_stop(void)
 {
     for (int side = 0; side < HC_SIDES; side++) {
-        struct hc_end *end = &g_pair.end[side];
-        for (uint32_t i = 0; i < PAIR_SLOTS; i++)
-            free((end->slots[i].mine ? &end->slots[i].reverse : &end->slots[i].port)->arena.base);
-        free(end->slots);
-        free(end->modes);
+        free(g_pair.end[side].slots);
+        free(g_pair.end[side].modes);
     }
-    CHECK_EQ(
-        munmap(g_pair.u_base - PAIR_GUARD, (size_t)g_pair.geometry.total_size + 2u * PAIR_GUARD),
-        0);
 }
 
 static inline struct hc_port *pair_port(enum hc_side side, uint32_t index)

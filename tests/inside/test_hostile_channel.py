@@ -26,6 +26,10 @@ import pytest
 
 import hotcalls
 
+pytestmark = [
+    pytest.mark.claim("H-MEMORY"),
+    pytest.mark.claim("H-BOUND"),
+]
 #: The enclave was asked to work with what nobody should have read.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE)
 CALL_SECONDS = 0.1

@@ -14,6 +14,10 @@ import pytest
 import hotcalls
 from hotcalls import _native
 
+pytestmark = [
+    pytest.mark.claim("H-TYPES"),
+    pytest.mark.claim("H-LEAK"),
+]
 HELD = 2
 
 

@@ -15,6 +15,10 @@ import pytest
 import hotcalls
 from hotcalls import _native
 
+pytestmark = [
+    pytest.mark.claim("E-ANSWER"),
+    pytest.mark.claim("E-BOUND"),
+]
 VALUE, EXCEPTION, HELD = _native.VALUE, _native.EXCEPTION, _native.HELD
 
 
