@@ -113,10 +113,13 @@ static long make_pair(struct run_call *call)
 long run_fd_hand(struct run_call *call)
 {
     switch ((enum row_id)call->id) {
-    case ROW_close:
+    case ROW_close: {
         /* First: from the close on the number may come back as somebody else's. */
         run_fd_take((int64_t)call->a[0]);
-        return run_raw(call);
+        long closed = run_raw(call);
+        /* Gone all the same (a file system over a network was waited for); not to be closed again. */
+        return closed == -EINTR ? 0 : closed;
+    }
     case ROW_close_range:
         return close_range_of((uint32_t)call->a[0], (uint32_t)call->a[1], (uint32_t)call->a[2]);
     case ROW_dup3: {
