@@ -202,9 +202,11 @@ static bool address_line(char *rest)
             !cidr_in(next_word(&rest), &rule) || !ports_in(next_word(&rest), &rule))
             return false;
     }
+    if (rest != NULL)
+        return false;
     struct address_rule *rules =
         realloc(g_addresses[use], (g_address_count[use] + 1u) * sizeof *rules);
-    if (rules == NULL || rest != NULL)
+    if (rules == NULL)
         return false;
     g_addresses[use] = rules;
     rules[g_address_count[use]++] = rule;
