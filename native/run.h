@@ -69,9 +69,10 @@ long run_fd_hand(struct run_call *call);
 long run_ioctl(struct run_call *call);
 long run_fcntl(struct run_call *call);
 
-/* ---- run_socket.c, run_wait.c, run_path.c, run_identity.c: by hand ------------------------------ */
+/* ---- run_socket.c, run_option.c, run_wait.c, run_path.c, run_identity.c: by hand ------------------------------ */
 
 long run_socket(struct run_call *call);
+long run_option(struct run_call *call);
 long run_wait(struct run_call *call);
 long run_path(struct run_call *call);
 long run_identity(struct run_call *call);

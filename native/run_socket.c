@@ -18,6 +18,9 @@
 
 #define ADDRESS_MAX 128u
 #define CONTROL_MAX 20480u
+#ifndef SOL_RDS
+#define SOL_RDS 276
+#endif
 
 struct address {
     struct sockaddr_storage storage;
@@ -150,18 +153,6 @@ static long to_address(struct run_call *call)
     return result;
 }
 
-static long get_option(struct run_call *call)
-{
-    socklen_t size = (socklen_t)call->sizes[3];
-    /* The kernel writes at most `size` bytes; where, is checked. */
-    long arguments[6] = {(long)call->a[0], (long)(int)call->a[1],  (long)(int)call->a[2],
-                         (long)call->a[3], (long)(uintptr_t)&size, 0};
-    long result = run_interruptible(SYS_getsockopt, arguments);
-    if (result == 0 && call->a[5] != 0)
-        hc_copy_out((void *)(uintptr_t)call->a[5], &size, sizeof size);
-    return result;
-}
-
 /* ---- control data ---------------------------------------------------------------------------- */
 
 /*
@@ -175,6 +166,9 @@ static long control_in(uint8_t *control, size_t size)
         struct cmsghdr head;
         memcpy(&head, control + at, sizeof head);
         if (head.cmsg_len < sizeof head || head.cmsg_len > size - at)
+            return -EINVAL;
+        /* Of reliable datagram sockets: addresses of the caller's memory. */
+        if (head.cmsg_level == SOL_RDS)
             return -EINVAL;
         size_t data = at + CMSG_LEN(0);
         size_t end = at + head.cmsg_len;
@@ -242,17 +236,15 @@ static long send_message(struct run_call *call)
     if (call->a[6] != 0 && control != 0) {
         hc_copy_in(g_control.bytes, (const void *)(uintptr_t)call->a[6], control);
         error = control_in(g_control.bytes, control);
-        if (error != 0) {
-            if (handle >= 0)
-                (void)close(handle);
-            return error;
-        }
         message.msg_control = g_control.bytes;
         message.msg_controllen = control;
     }
     long arguments[6] = {
         (long)call->a[0], (long)(uintptr_t)&message, (long)(int)call->a[1], 0, 0, 0};
-    return run_interruptible(SYS_sendmsg, arguments);
+    long result = error != 0 ? error : run_interruptible(SYS_sendmsg, arguments);
+    if (handle >= 0)
+        (void)close(handle);
+    return result;
 }
 
 struct results {
@@ -315,8 +307,6 @@ long run_socket(struct run_call *call)
     case ROW_getsockname:
     case ROW_getpeername:
         return named(call);
-    case ROW_getsockopt:
-        return get_option(call);
     case ROW_sendmsg:
         return send_message(call);
     case ROW_recvmsg:

@@ -192,10 +192,12 @@ long run_execute(struct run_call *call)
     case ROW_accept4:
     case ROW_getsockname:
     case ROW_getpeername:
-    case ROW_getsockopt:
     case ROW_connect:
     case ROW_bind:
         return run_socket(call);
+    case ROW_setsockopt:
+    case ROW_getsockopt:
+        return run_option(call);
     case ROW_epoll_pwait:
     case ROW_epoll_ctl:
     case ROW_ppoll:
