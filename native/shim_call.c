@@ -11,6 +11,7 @@
 #include "syscall_table.h"
 
 #include <linux/futex.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 struct hc_end g_shim_end;
@@ -317,9 +318,10 @@ static uint64_t most_of(enum row_id id, const struct row *row, const uint64_t *a
 {
     switch (id) {
     case ROW_recvfrom:
+        /* Asked with MSG_TRUNC it is the size of a message that did not fit. */
+        return (a[3] & MSG_TRUNC) != 0 ? INT32_MAX : a[2];
     case ROW_recvmsg:
-        /* MSG_TRUNC tells the size of a message that did not fit; a buffer is never overrun. */
-        return INT32_MAX;
+        return (a[1] & MSG_TRUNC) != 0 ? INT32_MAX : a[3];
     case ROW_sendfile:
         return a[3];
     case ROW_tee:
@@ -330,11 +332,12 @@ static uint64_t most_of(enum row_id id, const struct row *row, const uint64_t *a
     case ROW_getxattr:
     case ROW_lgetxattr:
     case ROW_fgetxattr:
+        /* Of size 0: how much there would be. */
+        return a[3] != 0 ? a[3] : 65536u;
     case ROW_listxattr:
     case ROW_llistxattr:
     case ROW_flistxattr:
-        /* Of size 0: how much there would be. */
-        return 65536u;
+        return a[2] != 0 ? a[2] : 65536u;
     default:
         for (uint32_t i = 0; i < row->parameter_count; i++)
             if (row->parameters[i].size_by >= 0)
@@ -354,7 +357,7 @@ static long checked(enum row_id id, const struct row *row, const uint64_t *a, in
     case ROW_RETURNS_SIZE:
         return (uint64_t)result <= most_of(id, row, a) ? (long)result : -EIO;
     default:
-        return (long)result;
+        return result <= INT32_MAX || id == ROW_lseek ? (long)result : -EIO;
     }
 }
 

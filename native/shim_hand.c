@@ -87,6 +87,9 @@ long shim_poll(void *fds, uint64_t count, const void *timeout, const uint64_t *m
         return result;
     result =
         SHIM_ROW(ROW_ppoll, false, count != 0 ? SHIM_PTR(fds) : 0, count * 8u, SHIM_PTR(timeout));
+    /* Programs look for so many and stop at none less. */
+    if (result > (long)count)
+        result = -EIO;
     shim_mask_back(&masked);
     return result;
 }
@@ -105,6 +108,8 @@ long shim_select(const uint64_t *a, const void *timeout, const uint64_t *mask)
         return result;
     result = SHIM_ROW(ROW_pselect6, false, SHIM_ARG(count), size, size != 0 ? a[1] : 0,
                       size != 0 ? a[2] : 0, size != 0 ? a[3] : 0, SHIM_PTR(timeout));
+    if (result > 3L * count)
+        result = -EIO;
     shim_mask_back(&masked);
     return result;
 }
