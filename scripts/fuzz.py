@@ -27,6 +27,7 @@ from targets import TARGETS, Target, named  # noqa: E402
 
 LEDGER = ROOT / "results" / "fuzz.json"
 SCHEMA = 1
+RUN = ("date", "source", "commit", "executions", "seconds")
 
 
 def git(*arguments: str) -> str:
@@ -82,11 +83,11 @@ def enter(target: Target, outcome: machine.Outcome, reached: tuple[int, int], co
     entry["seconds"] = round(entry["seconds"] + outcome.seconds, 1)
     runs, source = entry["runs"], source_of(target)
     if not runs or (runs[-1]["date"], runs[-1]["source"]) != (today, source):
-        runs.append({"date": today, "source": source, "executions": 0, "seconds": 0, "crashed": 0})
+        runs.append({"date": today, "source": source, "executions": 0, "seconds": 0})
     runs[-1]["commit"] = commit
     runs[-1]["executions"] += outcome.executions
     runs[-1]["seconds"] = round(runs[-1]["seconds"] + outcome.seconds, 1)
-    runs[-1]["crashed"] += int(outcome.crashed)
+    entry["runs"] = [{key: run[key] for key in RUN} for run in runs]
     LEDGER.write_text(json.dumps(ledger, indent=1, sort_keys=True) + "\n")
 
 
@@ -123,7 +124,7 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
         str(outcome.edges),
         f"{100 * reached / of:.0f} %" if of else "-",
         str(row["corpus"]),
-        str(len(outcome.artifacts) or int(outcome.crashed)),
+        str(int(outcome.crashed)),
         f"{row['all']:,}",
         f"{row['target'].goal:,}",
     )

@@ -40,6 +40,10 @@ OPTIONS = {
 }
 
 
+#: libFuzzer ends with it after SIGINT; what it has done until then counts.
+INTERRUPTED = 72
+
+
 class Failed(Exception):
     """A target does not compile, or does not start."""
 
@@ -95,7 +99,11 @@ def _emit(folder: Path) -> None:
 
 
 def _syscalls(folder: Path) -> list[str]:
-    return [str(ROOT / "native" / "syscalls.edl"), str(ROOT / "native" / "syscall_local.h"), str(folder)]
+    return [
+        str(ROOT / "native" / "syscalls.edl"),
+        str(ROOT / "native" / "syscall_local.h"),
+        str(folder),
+    ]
 
 
 def _content(target: Target, variant: str, seeded: bool) -> str:
@@ -124,7 +132,9 @@ def build(target: Target, variant: str, *, seeded: bool = False) -> Path:
         tree = folder / "tree"
         for part in ("include", "native", "tests/fuzz"):
             shutil.rmtree(tree / part, ignore_errors=True)
-            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("corpus", "__pycache__"))
+            shutil.copytree(
+                ROOT / part, tree / part, ignore=shutil.ignore_patterns("corpus", "__pycache__")
+            )
         if seeded:
             _seed(target, tree)
         _emit(tree / "tests" / "fuzz")
@@ -220,7 +230,7 @@ def run(
         line += [
             f"-runs={runs}", f"-max_total_time={max(1, round(seconds))}" if seconds else "",
             f"-seed={seed}", f"-max_len={target.largest}", "-timeout=10", "-rss_limit_mb=3000",
-            "-print_final_stats=1", f"-artifact_prefix={artifacts}/",
+            "-entropic=0", "-print_final_stats=1", f"-artifact_prefix={artifacts}/",
             f"-dict={HERE / target.dictionary}" if target.dictionary else "",
         ]  # fmt: skip
     start = time.monotonic()
@@ -243,7 +253,7 @@ def run(
         executions,
         took,
         int(edges[-1]) if edges else 0,
-        done.returncode != 0,
+        done.returncode not in (0, INTERRUPTED),
         sorted(set(artifacts.iterdir()) - before),
         output,
     )

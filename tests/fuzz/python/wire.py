@@ -54,10 +54,12 @@ class Tree(msgspec.Struct):
 
 
 def _plain(a: int, b: str = "x", *, c: bytes = b"") -> bytes: ...  # type: ignore[empty-body]
-def _nested(a: list[dict[str, tuple[int, float]]], b: set[int] | None) -> dict[str, Any]: ...  # type: ignore[empty-body]
+def _nested(
+    a: list[dict[str, tuple[int, float]]], b: set[int] | None
+) -> dict[str, str | list[int]]: ...  # type: ignore[empty-body]
 def _classes(a: Point, b: Row, c: Options, d: Tree, e: Colour) -> list[Tree]: ...  # type: ignore[empty-body]
 def _choices(a: Literal["r", "w", 3], b: int | str | None, c: Annotated[str, msgspec.Meta(max_length=5)]) -> Point | None: ...  # type: ignore[empty-body] # fmt: skip
-def _any(a: Any, b: datetime, c: frozenset[str], d: bool) -> Any: ...
+def _any(a: dict, b: datetime, c: frozenset[str], d: bool) -> list: ...  # type: ignore[empty-body,type-arg]
 def _raw(a: bytes) -> bytes: ...  # type: ignore[empty-body]
 def _big(a: int, b: tuple[int, ...], c: dict[int, bytes]) -> int: ...  # type: ignore[empty-body]
 
