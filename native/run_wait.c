@@ -83,12 +83,13 @@ static long poll_set(struct run_call *call)
         return result;
     if (result == 0 && strangers == 0 && call->trying && waits)
         return RUN_WOULD_BLOCK;
-    struct pollfd *u_set = (struct pollfd *)(uintptr_t)call->a[0];
+    /* Where the program has put it: perhaps not where a struct may lie. */
+    uint8_t *u_told = (uint8_t *)(uintptr_t)(call->a[0] + offsetof(struct pollfd, revents));
     for (size_t i = 0; i < count; i++) {
         int16_t told = g_polled[i].revents;
         if (strangers != 0 && ((marked[i / 64u] >> (i % 64u)) & 1u) != 0)
             told = POLLNVAL;
-        hc_copy_out(&u_set[i].revents, &told, sizeof told);
+        hc_copy_out(u_told + i * sizeof(struct pollfd), &told, sizeof told);
     }
     return result + strangers;
 }
