@@ -71,6 +71,13 @@ bench: build ## measure every crossing on this machine into build/bench
 	@mkdir -p build/bench
 	$(BIN)/hotcalls bench -o build/bench/report.html
 
+# Each target of tests/fuzz in turn. TARGET=name: one of them; RUNS=n: so often instead of so long.
+MINUTES ?= 10
+.PHONY: fuzz
+fuzz: setup-test build ## fuzz for MINUTES=n (TARGET=name: one of the targets)
+	@$(BIN)/python scripts/fuzz.py --minutes $(MINUTES) \
+		$(if $(TARGET),--target $(TARGET)) $(if $(RUNS),--runs $(RUNS)) $(if $(REST),--rest)
+
 .PHONY: lint
 lint: setup-test build lint-python lint-types lint-c lint-sources ## ruff, mypy, clang-format, file lists
 

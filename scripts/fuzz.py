@@ -11,7 +11,7 @@ results/fuzz.json, and only from here.
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import hashlib
 import json
 import subprocess
@@ -68,7 +68,7 @@ def enter(target: Target, outcome: machine.Outcome, reached: tuple[int, int], co
     ledger = read_ledger()
     entry = ledger["targets"].setdefault(target.name, {"executions": 0, "seconds": 0.0, "runs": []})
     commit = commit_of(target)
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    today = dt.datetime.now(dt.timezone.utc).date().isoformat()
     entry.update(
         language=target.language,
         claims=list(target.claims),

@@ -7,6 +7,9 @@
 
 #include <dirent.h>
 
+/* kernel.h, which some targets include before everything else, has one that finds nothing. */
+#undef opendir
+
 static int run_file(const char *path)
 {
     FILE *file = fopen(path, "rb");

@@ -23,7 +23,7 @@ static volatile double g_sink;
 /* A bool that is neither 0 nor 1 is undefined behaviour to read: UBSan looks. */
 static void see_point(const struct point *point)
 {
-    g_sink = point->x + point->y + (point->on ? point->z[0] : point->z[1]);
+    g_sink = (double)point->x + point->y + (point->on ? point->z[0] : point->z[1]);
 }
 
 static void see_box(const struct box *box)
@@ -41,7 +41,7 @@ static void set_box(struct box *box)
 
 static void see_line(const struct line *line)
 {
-    g_sink = line->tag + line->open;
+    g_sink = (double)line->tag + line->open;
     for (uint32_t i = 0; line->points != NULL && i < line->n; i++)
         see_point(&line->points[i]);
     if (line->raw != NULL && line->bytes > 0)
@@ -139,7 +139,7 @@ enum mode CALLEE(scalars)(char c, short s, unsigned u, long l, float f, double d
                           enum mode m, size_t z)
 {
     peer_turn();
-    g_sink = c + s + u + (double)l + (double)f + d + b + (double)w + (double)m + (double)z;
+    g_sink = (double)c + s + u + (double)l + (double)f + d + b + (double)w + (double)m + (double)z;
     return FAST;
 }
 

@@ -263,6 +263,12 @@ def minimise(target: Target, corpus: Path, into: Path) -> None:
     """Keep the inputs of a corpus that reach something that no other one reaches."""
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True)
+    if target.language == "python":
+        # libFuzzer's merge starts itself anew, which Python's driver is not. What it has kept of a
+        # run reached something when it was found.
+        for path in corpus.iterdir():
+            shutil.copy(path, into)
+        return
     if not drives_itself(target):
         return
     line = [*command(target), "-set_cover_merge=1", f"-max_len={target.largest}", "-timeout=10"]

@@ -31,7 +31,7 @@ def files_of(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()]
 
 
-# ---- lines -----------------------------------------------------------------------------------------
+# ---- lines --------------------------------------------------------------------------------------
 
 
 def _lines_of(code: CodeType) -> set[int]:
@@ -74,7 +74,7 @@ def count_lines(target: Target, corpus: Path) -> None:
     print(f"lines: {len(seen & there)} of {len(there)}")
 
 
-# ---- without atheris -------------------------------------------------------------------------------
+# ---- without atheris ----------------------------------------------------------------------------
 
 
 def _mutated(data: bytes, pool: list[bytes], words: list[bytes], most: int) -> bytes:
@@ -132,7 +132,7 @@ def plainly(run: Run, arguments: list[str]) -> int:
     return 0
 
 
-# ---- with ------------------------------------------------------------------------------------------
+# ---- with ---------------------------------------------------------------------------------------
 
 
 def main(arguments: list[str]) -> int:

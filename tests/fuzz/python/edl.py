@@ -28,7 +28,8 @@ def run(data: bytes) -> None:
         lines = text.count("\n") + 2
         assert error.errors, "an error without a diagnostic"
         for diagnostic in error.errors:
-            assert diagnostic.rule and diagnostic.message
+            assert diagnostic.rule
+            assert diagnostic.message
             assert 0 <= diagnostic.line <= lines, diagnostic
         assert "fuzz.edl" in str(error)
         return
