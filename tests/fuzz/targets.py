@@ -141,7 +141,7 @@ TARGETS = (
         seeded=Seeded(
             "native/python_serve.c",
             "    if (head->size > frame->size)\n",
-            "    if (head->size > frame->size + 64u)\n",
+            "    if (head->size > HC_WINDOW_MAX)\n",
         ),
     ),
     Target(
@@ -182,8 +182,8 @@ TARGETS = (
         dictionary="policy.dict",
         seeded=Seeded(
             "native/run_policy.c",
-            "if (*text == '\\\\' && text[1] != '\\0')",
-            "if (*text == '\\\\')",
+            "if (c < 0x20 || c == 0x7f || c == '\\\\')",
+            "if (c == '\\\\')",
         ),
     ),
     Target(
