@@ -169,7 +169,7 @@ TARGETS = (
         seeded=Seeded(
             "native/shim_call.c",
             "return (uint64_t)result <= most_of(id, row, a) ? (long)result : -EIO;",
-            "return (long)result;",
+            "return most_of(id, row, a) != 0 ? (long)result : -EIO;",
         ),
     ),
     Target(
