@@ -87,6 +87,12 @@ trust: setup-test build ## attack every promise of docs/threat-model.md, at leng
 		-o junit_family=xunit1 --junitxml=build/trust/tests.xml $(PYTEST_ARGS) || status=$$?; \
 	$(BIN)/python scripts/trust.py build/trust/tests.xml results/trust.json && exit $$status
 
+# Each target of tests/fuzz in turn. TARGET=name: one of them; RUNS=n: so often instead of so long.
+.PHONY: fuzz
+fuzz: setup-test build ## fuzz for MINUTES=n (TARGET=name: one of the targets)
+	@$(BIN)/python scripts/fuzz.py --minutes $(MINUTES) \
+		$(if $(TARGET),--target $(TARGET)) $(if $(RUNS),--runs $(RUNS)) $(if $(REST),--rest)
+
 .PHONY: lint
 lint: setup-test build lint-python lint-types lint-c lint-sources ## ruff, mypy, clang-format, file lists
 

@@ -149,9 +149,10 @@ long run_fd_hand(struct run_call *call)
         /* First: from the close on the number may come back as somebody else's. */
         run_total_change_begin((int64_t)call->a[0]);
         run_fd_take((int64_t)call->a[0]);
-        long result = run_raw(call);
+        long closed = run_raw(call);
         run_total_change_end((int64_t)call->a[0]);
-        return result;
+        /* Gone all the same (a file system over a network was waited for); not to be closed again. */
+        return closed == -EINTR ? 0 : closed;
     }
     case ROW_close_range:
         return close_range_of((uint32_t)call->a[0], (uint32_t)call->a[1], (uint32_t)call->a[2]);

@@ -207,9 +207,11 @@ static bool address_line(char *rest)
         return false;
     if (!matching(next_word(&rest), &rest, &rule))
         return false;
+    if (rest != NULL)
+        return false;
     struct run_address_rule *rules =
         realloc(g_addresses[use], (g_address_count[use] + 1u) * sizeof *rules);
-    if (rules == NULL || rest != NULL)
+    if (rules == NULL)
         return false;
     g_addresses[use] = rules;
     rules[g_address_count[use]++] = rule;

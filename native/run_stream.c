@@ -45,7 +45,7 @@ long run_stream_send(struct run_call *call, long arguments[6], int buffer, int s
 static long transfer(struct run_call *call, bool writing)
 {
     bool at_offset = call->id == ROW_preadv2 || call->id == ROW_pwritev2;
-    struct iovec piece = {(uint8_t *)(uintptr_t)call->a[1] + call->progress,
+    struct iovec piece = {(void *)(uintptr_t)(call->a[1] + call->progress),
                           (size_t)call->a[2] - call->progress};
     long offset = at_offset ? (long)call->a[3] : -1;
     bool tries = call->trying && !call->nonblocking;

@@ -83,12 +83,13 @@ static long poll_set(struct run_call *call)
         return result;
     if (result == 0 && strangers == 0 && call->trying && waits)
         return RUN_WOULD_BLOCK;
-    struct pollfd *u_set = (struct pollfd *)(uintptr_t)call->a[0];
+    /* Where the program has put it: perhaps not where a struct may lie. */
+    uint8_t *u_told = (uint8_t *)(uintptr_t)(call->a[0] + offsetof(struct pollfd, revents));
     for (size_t i = 0; i < count; i++) {
         int16_t told = g_polled[i].revents;
         if (strangers != 0 && ((marked[i / 64u] >> (i % 64u)) & 1u) != 0)
             told = POLLNVAL;
-        hc_copy_out(&u_set[i].revents, &told, sizeof told);
+        hc_copy_out(u_told + i * sizeof(struct pollfd), &told, sizeof told);
     }
     return result + strangers;
 }
@@ -98,18 +99,19 @@ static __thread uint64_t g_sets[3][SELECT_BYTES / 8u];
 
 static long select_set(struct run_call *call)
 {
-    size_t size = call->sizes[2] > call->sizes[3] ? call->sizes[2] : call->sizes[3];
     int count = (int)call->a[0];
     struct timespec timeout;
-    if (call->sizes[4] > size)
-        size = call->sizes[4];
-    if (count < 0 || size > SELECT_BYTES || (size != 0 && (size_t)count > size * 8u))
+    if (count < 0)
         return -EINVAL;
     long arguments[6] = {count, 0, 0, 0, 0, 0};
     for (uint32_t set = 0; set < 3u; set++) {
+        size_t size = call->sizes[2u + set];
         if (call->a[2u + set] == 0)
             continue;
-        hc_copy_in(g_sets[set], (const void *)(uintptr_t)call->a[2u + set], call->sizes[2u + set]);
+        /* Sent, and perhaps empty: what was not sent is not looked at, by us or by the kernel. */
+        if (size > SELECT_BYTES || (size_t)count > size * 8u)
+            return -EINVAL;
+        hc_copy_in(g_sets[set], (const void *)(uintptr_t)call->a[2u + set], size);
         for (int fd = 0; fd < count; fd++)
             if (((g_sets[set][fd / 64] >> (fd % 64)) & 1u) != 0 && !run_fd_owned(fd))
                 return -EBADF;

@@ -11,6 +11,7 @@
 #include "syscall_table.h"
 
 #include <linux/futex.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 struct hc_end g_shim_end;

@@ -57,6 +57,14 @@ python_has_headers() {
 sys.exit(not pathlib.Path(sysconfig.get_paths()["include"], "Python.h").exists())'
 }
 
+# clang comes without its runtime libraries: the sanitizers', and libFuzzer.
+has_libfuzzer() {
+    local machine
+    machine=$(uname -m)
+    have clang && { test -e "$(clang -print-file-name="libclang_rt.fuzzer-$machine.a")" ||
+        compgen -G "$(clang -print-resource-dir)/lib/linux/libclang_rt.fuzzer-$machine.a"; }
+}
+
 find_missing() {
     missing=()
     need gcc have gcc
@@ -71,6 +79,7 @@ find_missing() {
     if [[ $purpose == test ]]; then
         need g++ have g++
         need clang have clang
+        need libclang-rt-dev has_libfuzzer
         need gcc-aarch64-linux-gnu have aarch64-linux-gnu-gcc
         need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
         need qemu-user have qemu-aarch64

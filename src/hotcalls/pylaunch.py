@@ -160,7 +160,7 @@ class _Conversation:
         name = self._module.name
         try:
             paper = _read_paper(data if data is not None else b"")
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             self.silent = data is None
             paper = _Paper()
         if not ready:

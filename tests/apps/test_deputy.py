@@ -28,6 +28,10 @@ def test_a_hostile_program_reaches_nothing_of_its_host(
         "host environ": "ENOENT", "directory link to self environ": "ENOENT", "fork": "ENOSYS",
         "ptrace": "EPERM", "execve": "ENOSYS", "io_uring_setup": "ENOSYS", "unshare": "EPERM",
         "kill host": "EPERM", "push into the terminal": "ENOTTY",
+        "TCP_ZEROCOPY_RECEIVE": "ENOPROTOOPT", "SO_ATTACH_FILTER": "ENOPROTOOPT",
+        "SO_ATTACH_REUSEPORT_CBPF": "ENOPROTOOPT", "SO_PEERPIDFD": "ENOPROTOOPT",
+        "IPT_SO_SET_REPLACE": "ENOPROTOOPT", "MPTCP_FULL_INFO": "ENOPROTOOPT",
+        "ordinary options": "fine",
     }  # fmt: skip
     assert {what: lines[what] for what in expected} == expected
 

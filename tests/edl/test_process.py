@@ -306,3 +306,11 @@ def test_no_position_and_no_pointer_is_in_a_message(shapes: Interface) -> None:
             assert re.match(
                 r"\s*(u?int(8|16|32|64)_t|char|float|double|struct (point|box)) ", line
             ), line
+
+
+def test_type_that_only_a_header_knows_is_left_to_the_compiler(
+    accept: Callable[..., Interface],
+) -> None:
+    interface = accept(types="union u { from_a_header a; };")
+    header = emit(interface)["test_t.h"]
+    assert "from_a_header a;" in header

@@ -57,14 +57,19 @@ def _path(text: str) -> str:
     return "/proc" if _PROCESS.match(plain) else plain
 
 
-def _take_address(used: Used, kind: str, words: list[str]) -> None:
+def _take_address(used: Used, kind: str, words: list[str]) -> bool:
+    number = words[1] if words[0] == "other" else words[-1]
+    if not number.isdecimal() or len(number) > 5:
+        return False
     if words[0] == "other":
-        used.families.add(int(words[1]))
-        return
+        used.families.add(int(number))
+        return True
+    if words[0] not in ("inet", "inet6") or len(words) != 3:
+        return False
     used.families.add(2 if words[0] == "inet" else 10)
-    port = int(words[2])
     target = used.bound if kind == "bind" else used.reached
-    target.add(words[1] if port == _ANY_PORT else f"{words[1]} {port}")
+    target.add(words[1] if int(number) == _ANY_PORT else f"{words[1]} {int(number)}")
+    return True
 
 
 def take(used: Used, line: str) -> bool:
@@ -82,7 +87,7 @@ def take(used: Used, line: str) -> bool:
         target.add(_path(line.rstrip("\n").split(" ", 4)[4]))
     elif words[1] == "address" and len(words) >= 6:
         used.calls.add(words[3])
-        _take_address(used, words[2], words[4:])
+        return _take_address(used, words[2], words[4:])
     else:
         return False
     return True

@@ -289,7 +289,7 @@ def read(path: Path) -> Result:
         )
     try:
         result = msgspec.json.decode(text, type=Result)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BenchError(f"{path}: not a result of `hotcalls bench`: {error}") from error
     if result.sgx is not None and result.kind != "sgx-sdk":
         # Files of the first version name what the enclave ran on, and no kind.

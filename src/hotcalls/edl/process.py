@@ -241,8 +241,9 @@ class _Emitter:
         for definition in self._interface.types:
             if isinstance(definition, Composite):
                 layout = self._layouts.of(NamedType(definition.tag, definition.name))
-                assert layout is not None
-                lines.append((f"{definition.tag} {definition.name}", layout.size))
+                # Of a type that only a header knows; what travels is made of none of these.
+                if layout is not None:
+                    lines.append((f"{definition.tag} {definition.name}", layout.size))
             elif definition.name:
                 lines.append((f"enum {definition.name}", 4))
         scalars: dict[str, int] = {}

@@ -96,7 +96,7 @@ def _checked(data: bytes, descriptors: list[int], flags: int, path: str) -> Welc
     if not data:
         raise ConnectError(f"{path}: the server closed the connection")
     message: Welcome | Refusal | None = None
-    with suppress(msgspec.DecodeError):
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
         message = _decoder.decode(data)
     if isinstance(message, Refusal):
         text = "".join(c if c.isprintable() else "?" for c in message.text)

@@ -214,6 +214,28 @@ static void processes(long host)
             mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) == MAP_FAILED ? -1 : 0);
 }
 
+/* Options whose value is an address, or that make descriptors: the kernel would look in the host. */
+static void options(void)
+{
+    static uint8_t value[256];
+    socklen_t size = sizeof value;
+    int ends[2];
+    int tcp = socket(AF_INET, SOCK_STREAM, 0);
+    (void)socketpair(AF_UNIX, SOCK_STREAM, 0, ends);
+    attempt("TCP_ZEROCOPY_RECEIVE", getsockopt(tcp, 6, 35, value, &size));
+    attempt("SO_ATTACH_FILTER", setsockopt(tcp, SOL_SOCKET, 26, value, 16));
+    attempt("SO_ATTACH_REUSEPORT_CBPF", setsockopt(tcp, SOL_SOCKET, 51, value, 16));
+    attempt("SO_PEERPIDFD", getsockopt(ends[0], SOL_SOCKET, 77, value, &size));
+    attempt("IPT_SO_SET_REPLACE", setsockopt(tcp, 0, 64, value, sizeof value));
+    attempt("MPTCP_FULL_INFO", getsockopt(tcp, 284, 4, value, &size));
+    int on = 1;
+    if (setsockopt(tcp, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        setsockopt(tcp, 6, 1 /* TCP_NODELAY */, &on, sizeof on) != 0)
+        printf("ordinary options: %s\n", strerrorname_np(errno));
+    else
+        printf("ordinary options: fine\n");
+}
+
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
@@ -224,5 +246,6 @@ int main(int argc, char **argv)
     names(host);
     descriptors();
     processes(host);
+    options();
     return 0;
 }

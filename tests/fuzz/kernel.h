@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kernel.h -- included before everything else in the files of H (native/run_*.c) when they are
+ * fuzzed: what would reach the kernel goes to kernel.c instead. Nothing is really executed.
+ */
+#ifndef HOTCALLS_TESTS_FUZZ_KERNEL_H
+#define HOTCALLS_TESTS_FUZZ_KERNEL_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "apart.h"
+
+/* One system call; -errno or the result. Looks at every argument as the kernel would. */
+long kernel_call(long number, const long arguments[6]);
+/* As libc has them: -1 and errno. */
+long kernel_syscall(long number, ...);
+int kernel_open(int dirfd, const char *path, int flags);
+int kernel_close(int fd);
+int kernel_dup(int fd, int least);
+int kernel_stat(int fd, struct stat *status);
+int kernel_statfs(int fd, struct statfs *status);
+ssize_t kernel_readlink(const char *path, char *to, size_t room);
+int kernel_pair(int pair[2]);
+int kernel_poll(struct pollfd *set, nfds_t count);
+/* Anything that only gives a number: an error, or what it is to be. */
+long kernel_plain(long good);
+
+/* run_table.c's own instruction; the same, with the flag that ends it. */
+long kernel_interruptible(const uint32_t *flag, long number, const long *arguments);
+#define run_interruptible_asm kernel_interruptible
+
+#define syscall kernel_syscall
+#define open(path, flags) kernel_open(AT_FDCWD, path, flags)
+#define openat(dirfd, path, flags) kernel_open(dirfd, path, flags)
+#define close(fd) kernel_close(fd)
+#define fcntl(fd, command, argument) \
+    ((command) == F_DUPFD_CLOEXEC ? kernel_dup(fd, (int)(argument)) : (int)kernel_plain(0))
+#define fdopendir(fd) ((void)(fd), (DIR *)NULL)
+#define opendir(path) ((DIR *)NULL)
+#define fstat(fd, status) kernel_stat(fd, status)
+#define fstatat(dirfd, path, status, flags) ((void)(path), kernel_stat(dirfd, status))
+#define fstatfs(fd, status) kernel_statfs(fd, status)
+#define readlinkat(dirfd, path, to, room) kernel_readlink(path, to, room)
+#define realpath(path, to) ((void)(to), (char *)NULL)
+#define poll(set, count, timeout) kernel_poll(set, count)
+#define pipe2(pair, flags) kernel_pair(pair)
+#define socketpair(domain, type, protocol, pair) kernel_pair(pair)
+#define prctl(...) kernel_plain(0)
+#define getpgid(pid) ((pid_t)kernel_plain(pid))
+#define getsid(pid) ((pid_t)kernel_plain(pid))
+#define getppid() ((pid_t)kernel_plain(1))
+#define getrlimit(which, limit) ((void)memset(limit, 0, sizeof(*(limit))), (int)kernel_plain(0))
+#define setrlimit(which, limit) ((void)(limit), (int)kernel_plain(0))
+#define setgroups(count, list) ((void)(list), (int)kernel_plain(0))
+#define setuid(a) ((int)kernel_plain(0))
+#define setgid(a) ((int)kernel_plain(0))
+#define setreuid(a, b) ((int)kernel_plain(0))
+#define setregid(a, b) ((int)kernel_plain(0))
+#define setresuid(a, b, c) ((int)kernel_plain(0))
+#define setresgid(a, b, c) ((int)kernel_plain(0))
+#define kill(pid, number) kernel_kill(pid, number)
+int kernel_kill(pid_t pid, int number);
+
+#endif /* HOTCALLS_TESTS_FUZZ_KERNEL_H */
