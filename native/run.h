@@ -89,7 +89,6 @@ long run_wait(struct run_call *call);
 long run_path(struct run_call *call);
 long run_identity(struct run_call *call);
 
-
 /* run_stream.c: must this call be kept from blocking by a flag of its own? */
 bool run_tries(const struct run_call *call, int flags);
 /* A write that was tried: what a blocking one would have gone on with is noted. */

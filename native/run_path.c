@@ -318,7 +318,8 @@ static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
         return open_new(number, dirfd, path, flags, mode);
     int refused = handle < 0 ? (int)-handle : run_path_judge((int)handle);
     if (refused == 0)
-        refused = run_path_ask(ROW_openat, nameless ? RUN_PATH_WRITE : use_of(flags), (int)handle, NULL);
+        refused =
+            run_path_ask(ROW_openat, nameless ? RUN_PATH_WRITE : use_of(flags), (int)handle, NULL);
     (void)close(number);
     long fd = -refused;
     if (refused == 0) {
