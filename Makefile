@@ -83,8 +83,8 @@ bench: build ## measure every crossing on this machine into build/bench
 trust: setup-test build ## attack every promise of docs/threat-model.md, at length, and count
 	@$(BIN)/python scripts/claims.py --check
 	@mkdir -p build/trust results
-	@status=0; HOTCALLS_TRUST=1 $(BIN)/python -m pytest -q -m claim --timeout=1200 \
-		-o junit_family=xunit1 --junitxml=build/trust/tests.xml $(PYTEST_ARGS) || status=$$?; \
+	@status=0; HOTCALLS_TRUST=1 $(BIN)/python -m pytest -q -m claim -n $(PYTEST_WORKERS) --dist worksteal \
+		--timeout=3600 -o faulthandler_timeout=3500 -o junit_family=xunit1 --junitxml=build/trust/tests.xml $(PYTEST_ARGS) || status=$$?; \
 	$(BIN)/python scripts/trust.py build/trust/tests.xml results/trust.json && exit $$status
 
 # Each target of tests/fuzz in turn. TARGET=name: one of them; RUNS=n: so often instead of so long.

@@ -91,6 +91,36 @@ def stored(name: str) -> dict[str, Any] | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
+def fuzz_table(ledger: dict[str, Any]) -> Table:
+    """Return one row per fuzz target: what `make fuzz` has added up."""
+    table = Table(title="fuzzing so far (make fuzz)", title_justify="left", box=None)
+    table.add_column("target", no_wrap=True)
+    for name in ("executions", "goal", "edges", "lines"):
+        table.add_column(name, justify="right")
+    for name, target in sorted(ledger["targets"].items()):
+        lines = target["lines"]
+        table.add_row(
+            name,
+            f"{target['executions']:,}",
+            f"{target['goal']:,}",
+            f"{target['edges']:,}",
+            f"{100 * lines['reached'] // max(1, lines['of'])} %",
+        )
+    return table
+
+
+def soak_line(result: dict[str, Any]) -> str:
+    """Return what the last `make soak` came to."""
+    calls = result["calls"]
+    return (
+        f"soak of {result['seconds'] / 60:.1f} minutes ({result['date']}): "
+        f"{calls['sent']:,} calls, "
+        f"{calls['answered']:,} answered, {calls['errors']:,} errors that their callers saw, "
+        f"{calls['lost']} lost, {calls['doubled']} doubled; {result['kills']} kills, "
+        f"{result['restarts']} restarts"
+    )
+
+
 def main() -> int:
     """Print the tables; the exit status is 1 when an attack succeeded or was not made."""
     if len(sys.argv) not in (2, 3):
@@ -99,6 +129,9 @@ def main() -> int:
     attacked = read_tests(Path(sys.argv[1]))
     console = Console()
     console.print(attack_table(attacked))
+    ledger, soak = stored("fuzz.json"), stored("soak.json")
+    console.print(fuzz_table(ledger) if ledger else "never fuzzed: make fuzz")
+    console.print(soak_line(soak) if soak else "no soak yet: make soak")
     open_promises = [name for name in claims() if name not in attacked or attacked[name].failed]
     for attacks in attacked.values():
         for name in attacks.failed:
