@@ -185,7 +185,8 @@ def test_run_with_a_failing_call_says_so_and_leaves_nothing(
                 assert done.signal != 0 or len(done.errors) > 10, where
                 assert "Traceback" not in done.errors, where
     assert failed >= len(RUN_KINDS[who]) / 2
-    assert all(name.endswith(".stats") for name in place.files())
+    # What `hotcalls top` lists; the next run removes what this one has left.
+    assert all(name.endswith((".stats", ".json")) for name in place.files()), place.files()
     record_property("count:faults injected", failed)
 
 

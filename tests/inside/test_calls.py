@@ -336,7 +336,11 @@ def flip(point: Point) -> Point:
 """
 
 
-def test_classes_of_the_module_are_those_of_the_hosts_own_import(start: Starter) -> None:
+def test_classes_of_the_module_are_those_of_the_hosts_own_import(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another test of this process may have imported a module of that name.
+    monkeypatch.delitem(sys.modules, "vault", raising=False)
     enclave = start(POINT)
     module = sys.modules["vault"]
     try:

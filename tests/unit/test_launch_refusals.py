@@ -65,7 +65,7 @@ class TestFile:
         closed.chmod(0)
         done = run_script(
             """
-            os.open  # the package is imported before the identity is dropped
+            hotcalls.launch  # imported before the identity is dropped
             os.setresuid(65534, 65534, 65534)
             try:
                 hotcalls.launch(path)

@@ -109,7 +109,7 @@ def test_program_that_is_run_waits_for_no_module_that_it_does_not_need() -> None
     assert "hotcalls.apps.run" in loaded
     assert not loaded & HEAVY
     ours = {name for name in loaded if name.startswith("hotcalls.") and name.count(".") == 1}
-    assert ours == {"hotcalls.apps", "hotcalls.cli", "hotcalls.failure"}
+    assert ours == {"hotcalls.apps", "hotcalls.cli", "hotcalls.failure", "hotcalls.monitor"}
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
