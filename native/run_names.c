@@ -212,11 +212,15 @@ static long answer_of(int result)
     return result == 0 ? 0 : -errno;
 }
 
-/* Makes the call about what the places hold, which were judged. */
-static long through(struct run_call *call, const struct target *targets, const struct place *places,
-                    uint32_t count)
+/*
+ * Makes the call about what the places hold, which were judged. The program's own call stays as it
+ * is: one that was interrupted is made again, through handles of its own.
+ */
+static long through(const struct run_call *call, const struct target *targets,
+                    const struct place *places, uint32_t count)
 {
     char ways[2][NAME_MAX + 64];
+    struct run_call made = *call;
     if (places[0].handle >= 0 && call->id == ROW_chdir)
         return answer_of(fchdir(places[0].handle));
     if (places[0].handle >= 0 && call->id == ROW_statfs)
@@ -232,7 +236,7 @@ static long through(struct run_call *call, const struct target *targets, const s
         /* Without a directory of its own a call needs a name that begins at the root. A program
          * that has changed its root has no /proc there, and its call fails. */
         if (place->last[0] != '\0' && target->dirfd >= 0) {
-            call->a[target->dirfd] = (uint64_t)place->handle;
+            made.a[target->dirfd] = (uint64_t)place->handle;
             way = place->last;
         } else {
             (void)snprintf(ways[i], sizeof ways[i], "%sself/fd/%d%s%s",
@@ -242,14 +246,14 @@ static long through(struct run_call *call, const struct target *targets, const s
                                                   : "",
                            place->last);
             if (target->dirfd >= 0)
-                call->a[target->dirfd] = (uint64_t)g_run_proc;
+                made.a[target->dirfd] = (uint64_t)g_run_proc;
         }
-        call->a[target->path] = (uint64_t)(uintptr_t)way;
+        made.a[target->path] = (uint64_t)(uintptr_t)way;
     }
-    return run_raw(call);
+    return run_raw(&made);
 }
 
-static long judged(struct run_call *call, const struct target *targets, uint32_t count)
+static long judged(const struct run_call *call, const struct target *targets, uint32_t count)
 {
     struct place places[2] = {{.handle = -1}, {.handle = -1}};
     long result = 0;

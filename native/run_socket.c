@@ -263,7 +263,7 @@ static __thread union {
 static long send_message(struct run_call *call)
 {
     struct address address;
-    struct iovec data = {(uint8_t *)(uintptr_t)call->a[2] + call->progress,
+    struct iovec data = {(void *)(uintptr_t)(call->a[2] + call->progress),
                          (size_t)call->a[3] - call->progress};
     struct msghdr message;
     int flags = (int)call->a[1];

@@ -57,6 +57,7 @@ static uint32_t g_count;
 static uint32_t g_of_kind[RUN_TOTAL_KINDS]; /* bits of totals */
 static bool g_any_address;
 static bool g_learning;
+static uint32_t g_learned_from; /* the totals from here on are not the policy's */
 static bool g_raced; /* atomic: each total is of everything; see `stable` */
 static uint32_t g_changes[RUN_DESCRIPTORS_MAX]; /* atomic */
 static uint64_t g_classes[RUN_DESCRIPTORS_MAX]; /* atomic: the word of changes, then the class */
@@ -107,6 +108,7 @@ bool run_total_only_address(const struct run_address_rule *rule)
 void run_total_learn(void)
 {
     g_learning = true;
+    g_learned_from = g_count;
     for (uint32_t kind = 0; kind < RUN_TOTAL_KINDS; kind++)
         /* Under a policy with this many totals, what is used of the rest is not said. */
         (void)run_total_begin((enum run_total_kind)kind, INT64_MAX, EDQUOT);
@@ -116,7 +118,7 @@ void run_total_say_used(void)
 {
     if (!g_learning)
         return;
-    for (uint32_t i = g_count - RUN_TOTAL_KINDS; i < g_count; i++)
+    for (uint32_t i = g_learned_from; i < g_count; i++)
         run_policy_say_total(g_run_total_words[g_totals[i].kind],
                              __atomic_load_n(&g_totals[i].counted, __ATOMIC_RELAXED));
 }

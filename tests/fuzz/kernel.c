@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #undef syscall
@@ -54,7 +55,8 @@ static void may_use(long fd, bool handle)
     if (number == AT_FDCWD || number < 0)
         return;
     PROMISE(run_fd_owned(number) ||
-            (handle && (number == KERNEL_PROC || (number < KERNEL_FDS && g_kernel_open[number]))));
+            (handle && (number >= KERNEL_PROC ? number <= KERNEL_HOOK
+                                              : number < KERNEL_FDS && g_kernel_open[number])));
 }
 
 static long new_fd(void)
@@ -91,10 +93,69 @@ int kernel_close(int fd)
     return 0;
 }
 
-int kernel_dup(int fd, int least)
+int kernel_fcntl(int fd, int command, ...)
+{
+    va_list list;
+    va_start(list, command);
+    int least = command == F_GETFL ? 0 : va_arg(list, int);
+    va_end(list);
+    may_use(fd, true);
+    if (command == F_GETFL)
+        return (input_u8(&g_input) & 1u) != 0 ? O_NONBLOCK : 0;
+    if (command != F_DUPFD && command != F_DUPFD_CLOEXEC)
+        return (int)kernel_plain(0);
+    /* Among the program's descriptors, or above them. */
+    return least >= KERNEL_FDS ? KERNEL_PROC : kernel_open(fd, "", 0);
+}
+
+int kernel_through(int fd)
 {
     may_use(fd, true);
-    return least >= KERNEL_PROC ? KERNEL_PROC : kernel_open(fd, "", 0);
+    return (int)kernel_plain(0);
+}
+
+ssize_t kernel_moved(int fd, size_t most)
+{
+    may_use(fd, true);
+    size_t size = input_u16(&g_input);
+    return fails() ? -1 : (ssize_t)(size < most ? size : most);
+}
+
+static uint32_t g_question;
+
+ssize_t kernel_send(int fd, const void *from, size_t size)
+{
+    PROMISE(fd == KERNEL_HOOK && size >= sizeof g_question);
+    (void)touch(from, size);
+    memcpy(&g_question, from, sizeof g_question);
+    return fails() ? -1 : (ssize_t)size;
+}
+
+ssize_t kernel_recv(int fd, void *to, size_t size)
+{
+    may_use(fd, true);
+    if (fails())
+        return -1;
+    input_copy(&g_input, to, size);
+    if (fd != KERNEL_HOOK)
+        return (ssize_t)(input_u8(&g_input) % (size + 1u));
+    /* Mostly an answer to what was asked. */
+    if ((input_u8(&g_input) & 3u) != 0)
+        memcpy(to, &g_question, sizeof g_question);
+    return (ssize_t)size;
+}
+
+int kernel_tells(int fd, void *value, socklen_t *size)
+{
+    may_use(fd, true);
+    if (fails())
+        return -1;
+    input_copy(&g_input, value, *size);
+    /* A time limit is one. */
+    if (*size == sizeof(struct timeval))
+        ((struct timeval *)value)->tv_usec &= 0x7ffff;
+    *size = input_u8(&g_input) % (*size + 1u);
+    return 0;
 }
 
 int kernel_stat(int fd, struct stat *status)
@@ -103,6 +164,7 @@ int kernel_stat(int fd, struct stat *status)
     (void)fd;
     memset(status, 0, sizeof *status);
     status->st_mode = g_kinds[input_u8(&g_input) % 5u];
+    status->st_nlink = 1;
     return fails() ? -1 : 0;
 }
 
@@ -146,7 +208,7 @@ int kernel_pair(int pair[2])
 int kernel_poll(struct pollfd *set, nfds_t count)
 {
     for (nfds_t i = 0; i < count; i++) {
-        may_use(set[i].fd, false);
+        may_use(set[i].fd, set[i].fd == KERNEL_HOOK);
         set[i].revents = (short)input_u8(&g_input);
     }
     return (input_u8(&g_input) & 1u) != 0;
@@ -255,6 +317,13 @@ static void may_select(const long *a)
     may_write(a[4], a[4] != 0 ? 16u : 0);
 }
 
+/* A directory: the program's, or a handle that was judged, by itself or by its name in /proc. */
+static void may_use_directory(long fd, long name)
+{
+    may_use(fd, true);
+    PROMISE(fd < KERNEL_FDS || strncmp((const char *)name, "self/fd/", 8) == 0);
+}
+
 /* A row as it came: its buffers are as large as its parameters say. */
 static long by_row(const struct row *row, const long *a)
 {
@@ -262,8 +331,10 @@ static long by_row(const struct row *row, const long *a)
     for (uint32_t i = 0; i < row->parameter_count && i < 6u; i++) {
         const struct row_parameter *p = &row->parameters[i];
         size_t size = p->size_by >= 0 ? (size_t)a[p->size_by] : p->size;
-        if (p->kind == ROW_FD || p->kind == ROW_DIRFD)
+        if (p->kind == ROW_FD)
             may_use(a[i], false);
+        else if (p->kind == ROW_DIRFD)
+            may_use_directory(a[i], i + 1u < row->parameter_count ? a[i + 1u] : 0);
         else if (p->kind == ROW_STRING)
             may_name(a[i]);
         else if (p->kind == ROW_IN || p->kind == ROW_INOUT)
@@ -314,6 +385,11 @@ long kernel_call(long number, const long a[6])
             may_write(a[2], sizeof(struct flock));
         if (a[1] == F_GETOWN_EX || a[1] == F_SETOWN_EX)
             may_write(a[2], 8);
+        return 0;
+    case SYS_fstatfs:
+        /* statfs is made of it, of a handle. */
+        may_use(a[0], true);
+        may_write(a[1], sizeof(struct statfs));
         return 0;
     case SYS_ioctl:
         /* Which calls and how large their data is, is the table's business: a trusted one. */

@@ -221,6 +221,7 @@ static void one_call(uint64_t n)
 done:
     __asan_unpoison_memory_region(g_u_window, WINDOW);
     PROMISE(g_cell.word == hc_word(n, HC_WORD_DONE));
+    run_state_check();
     for (int fd = 0; fd < KERNEL_FDS; fd++)
         if (g_kernel_open[fd] && !run_fd_owned(fd)) {
             fprintf(stderr, "%s leaves descriptor %d open\n", run_row(row)->name, fd);
@@ -258,8 +259,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     g_run_limit[0] = g_run_limit[1] = TOP;
     g_input = (struct input){data, size};
-    /* As if rules were asked for: everything is allowed, and looked at. */
-    run_policy_log_to(-1, (input_u8(&g_input) & 1u) != 0);
+    uint8_t rules = input_u8(&g_input);
+    run_state_reset((rules & RULES_LEARN) | ((rules >> 1) % 8u == 1u ? RULES_TOTAL : 0u) |
+                    ((rules >> 1) % 8u == 2u ? RULES_ASK : 0u));
     for (uint64_t n = 1; n <= 4u && g_input.left != 0; n++)
         one_call(n);
     return 0;

@@ -7,11 +7,13 @@
  * memory does, and what H writes into the window, the fixed part and the word before it is done.
  *
  * Promised: the program's memory is touched where it asked for it and nowhere else; a result is an
- * errno, or no more than was asked for.
+ * errno, or no more than was asked for; directories can be walked, sets hold nothing that was not
+ * asked for, and descriptors are numbers that descriptors have.
  */
 #include "fuzz.h"
 #include "shim.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
@@ -137,6 +139,43 @@ void shim_say_once(uint32_t *said, const char *text, const char *name)
     (void)name;
 }
 
+uint64_t g_shim_signals;
+
+long shim_signalfd_read(int fd, void *buffer, size_t size)
+{
+    (void)fd;
+    (void)buffer;
+    (void)size;
+    return -EAGAIN;
+}
+
+void shim_signals_collect(void)
+{
+}
+
+void shim_signals_shared(const struct shim_fd *state)
+{
+    (void)state;
+}
+
+void shim_signals_closed(int fd)
+{
+    (void)fd;
+}
+
+void shim_group_in_front(int *group, bool asked)
+{
+    (void)group;
+    (void)asked;
+}
+
+long shim_maps(const char *path, int flags)
+{
+    (void)path;
+    (void)flags;
+    return -EACCES;
+}
+
 /* As the instructions of shim_call.c do it, but seen by AddressSanitizer. */
 bool fuzz_copy(void *to, const void *from, size_t size)
 {
@@ -150,6 +189,13 @@ size_t fuzz_string_size(const char *text, size_t most)
 {
     size_t size = strnlen(text, most);
     return size == most ? 0 : size + 1u;
+}
+
+bool fuzz_is_there(const void *buffer, size_t size)
+{
+    (void)touch(buffer, 1);
+    (void)touch((const uint8_t *)buffer + size - 1u, 1);
+    return true;
 }
 
 /* ---- the program ----------------------------------------------------------------------------------- */
@@ -174,6 +220,16 @@ static uint8_t *memory(size_t size)
         long answered_ = (call);                                                       \
         PROMISE(answered_ >= -4095 && (answered_ < 0 || (size_t)answered_ <= (size))); \
     } while (0)
+
+/* As readdir does it. */
+static void walk(const uint8_t *entries, long size)
+{
+    for (long at = 0; at < size;) {
+        const struct dirent64 *entry = (const struct dirent64 *)(const void *)(entries + at);
+        PROMISE(entry->d_reclen != 0 && strlen(entry->d_name) < entry->d_reclen);
+        at += entry->d_reclen;
+    }
+}
 
 static void transfers(uint8_t what)
 {
@@ -200,8 +256,11 @@ static void transfers(uint8_t what)
         at_most(shim_writev(ROW_pwritev2, fd, vector, parts, 7, 0), total);
         break;
     case 4: {
-        uint64_t row[] = {(uint64_t)fd, SHIM_PTR(memory(size)), size};
-        at_most(shim_row(ROW_getdents64, row, true), size);
+        uint8_t *entries = memory(size);
+        uint64_t row[] = {(uint64_t)fd, SHIM_PTR(entries), size};
+        long result = shim_row(ROW_getdents64, row, true);
+        at_most(result, size);
+        walk(entries, result);
         break;
     }
     case 5: {
@@ -222,6 +281,20 @@ static void transfers(uint8_t what)
         break;
     }
     }
+}
+
+static void control_is_sound(struct msghdr *header)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
+         part = CMSG_NXTHDR(header, part))
+        for (size_t at = CMSG_LEN(0);
+             part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS &&
+             at + sizeof(int) <= part->cmsg_len;
+             at += sizeof(int)) {
+            int fd;
+            memcpy(&fd, (uint8_t *)part + at, sizeof fd);
+            PROMISE(fd >= 0 && (uint32_t)fd < RUN_DESCRIPTORS_MAX);
+        }
 }
 
 static void receives(uint8_t what)
@@ -257,6 +330,8 @@ static void receives(uint8_t what)
         long result = shim_recvmsg((int)fd, header, flags);
         at_most(result, most);
         PROMISE(header->msg_controllen <= control);
+        if (result >= 0)
+            control_is_sound(header);
         PROMISE(header->msg_namelen <= (name > 128u ? name : 128u));
         break;
     }
@@ -297,12 +372,22 @@ static void waits(uint8_t what)
     uint32_t count = input_u8(&g_input) % 20u;
     int fd = input_u8(&g_input) % 16, other = input_u8(&g_input) % 16;
     switch ((what >> 3) % 6u) {
-    case 0:
-        at_most(shim_poll(memory(count * 8u), count, NULL, NULL), count);
+    case 0: {
+        struct pollfd *polled = (struct pollfd *)(void *)memory(count * sizeof *polled);
+        for (uint32_t i = 0; i < count; i++)
+            polled[i] = (struct pollfd){(int)i, POLLIN, 0};
+        at_most(shim_poll(polled, count, NULL, NULL), count);
+        for (uint32_t i = 0; i < count; i++)
+            PROMISE(polled[i].fd == (int)i && polled[i].events == POLLIN);
         break;
+    }
     case 1: {
-        uint64_t a[] = {count, SHIM_PTR(memory(8)), SHIM_PTR(memory(8)), 0};
+        uint64_t *sets[] = {(uint64_t *)(void *)memory(8), (uint64_t *)(void *)memory(8)};
+        uint64_t a[] = {count, SHIM_PTR(sets[0]), SHIM_PTR(sets[1]), 0};
+        *sets[0] = (uint64_t)fd * 0x10101u, *sets[1] = (uint64_t)other;
         at_most(shim_select(a, NULL, NULL), 2u * 64u);
+        PROMISE((*sets[0] & ~((uint64_t)fd * 0x10101u)) == 0);
+        PROMISE((*sets[1] & ~(uint64_t)other) == 0);
         break;
     }
     case 2:

@@ -85,10 +85,12 @@ _APART = ("-include", "apart.h")
 _RUN = tuple(
     f"native/run_{name}.c"
     for name in (
-        "job", "table", "fd", "path", "socket", "option", "wait", "identity", "stream", "policy",
+        "job", "table", "fd", "path", "names", "proc", "socket", "wait", "identity", "stream", "ask",
     )
 )  # fmt: skip
-_SHIM = ("native/shim_call.c", "native/shim_io.c", "native/shim_hand.c", "native/shim_fd.c")
+#: Part of a file of the harness, which begins them anew with each input.
+_RULES = ("native/run_policy.c", "native/run_total.c")
+_SHIM = tuple(f"native/shim_{name}.c" for name in ("call", "check", "io", "hand", "fd"))
 _UNMARSHAL = Seeded(
     "include/hotcalls/marshal.h",
     "if (HC_UNLIKELY(!hc_range_inside(frame->cursor, size, frame->size)))",
@@ -148,8 +150,8 @@ TARGETS = (
         "run_arguments",
         "system calls of a hostile program as H takes them apart and makes them",
         ("D-DEPUTY", "D-ARGUMENTS"),
-        _RUN,
-        harness=("run_arguments.c", "kernel.c"),
+        (*_RUN, *_RULES),
+        harness=("run_arguments.c", "run_state.c", "kernel.c"),
         sources=_RUN,
         flags=("-include", "kernel.h"),
         seeded=Seeded(
@@ -165,18 +167,23 @@ TARGETS = (
         (*_SHIM, "native/shim_epoll.c"),
         harness=("shim_answers.c", "shim_state.c"),
         sources=_SHIM,
-        flags=("-Dshim_copy=fuzz_copy", "-Dshim_string_size=fuzz_string_size", *_APART),
+        flags=(
+            "-Dshim_copy=fuzz_copy",
+            "-Dshim_string_size=fuzz_string_size",
+            "-Dshim_is_there=fuzz_is_there",
+            *_APART,
+        ),
         seeded=Seeded(
-            "native/shim_call.c",
-            "return (uint64_t)result <= most_of(id, row, a) ? (long)result : -EIO;",
-            "return most_of(id, row, a) != 0 ? (long)result : -EIO;",
+            "native/shim_check.c",
+            "fine = (uint64_t)result <= most_of(id, row, a);",
+            "fine = most_of(id, row, a) != 0;",
         ),
     ),
     Target(
         "policy",
         "a policy as H reads it, and the questions that a hostile program makes it answer",
         ("D-POLICY",),
-        ("native/run_policy.c",),
+        _RULES,
         harness=("policy.c",),
         flags=_APART,
         dictionary="policy.dict",
