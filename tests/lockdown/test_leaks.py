@@ -4,7 +4,6 @@ memory that arguments are copied to are filled with one value, for which the cha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,30 +13,9 @@ import pytest
 import hotcalls
 from hotcalls.build import build
 
+from .poison import poisoned
+
 HERE = Path(__file__).resolve().parent
-#: Three in a row, as padding here is: a single byte may as well be one of a counter of cycles.
-POISON = b"\xe7" * 3
-
-
-def poisoned() -> int:
-    """How often poison is in this process's channels; holes, which nobody touched, aside."""
-    count = 0
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if not os.readlink(f"/proc/self/fd/{name}").startswith("/memfd:hotcalls "):
-                continue
-        except OSError:
-            continue
-        fd, at = int(name), 0
-        size = os.fstat(fd).st_size
-        while at < size:
-            try:
-                start = os.lseek(fd, at, os.SEEK_DATA)
-            except OSError:
-                break
-            at = os.lseek(fd, start, os.SEEK_HOLE)
-            count += os.pread(fd, at - start, start).count(POISON)
-    return count
 
 
 @pytest.fixture(scope="module")
