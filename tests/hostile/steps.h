@@ -86,6 +86,8 @@ uint64_t step_clock(void);
 #define hc_untrusted_u64(p) STEP_VALUE(STEP_READ, p, hc_untrusted_u64(step_at))
 #define hc_untrusted_store_u32(p, value) \
     STEP_VOID(STEP_WRITE, p, hc_untrusted_store_u32(step_at, value))
+#define hc_untrusted_publish_u32(p, value) \
+    STEP_VOID(STEP_WRITE, p, hc_untrusted_publish_u32(step_at, value))
 #define hc_untrusted_store_u64(p, value) \
     STEP_VOID(STEP_WRITE, p, hc_untrusted_store_u64(step_at, value))
 #define hc_copy_in(to, from, size) STEP_COPY(STEP_READ, step_from, to, from, size, hc_copy_in)
