@@ -58,7 +58,7 @@ static uint32_t g_of_kind[RUN_TOTAL_KINDS]; /* bits of totals */
 static bool g_any_address;
 static bool g_learning;
 static uint32_t g_learned_from; /* the totals from here on are not the policy's */
-static bool g_raced; /* atomic: each total is of everything; see `stable` */
+static bool g_raced;            /* atomic: each total is of everything; see `stable` */
 static uint32_t g_changes[RUN_DESCRIPTORS_MAX]; /* atomic */
 static uint64_t g_classes[RUN_DESCRIPTORS_MAX]; /* atomic: the word of changes, then the class */
 static uint32_t g_connects[CONNECTS];           /* atomic, by inode of the socket */

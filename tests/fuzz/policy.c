@@ -198,7 +198,7 @@ long run_perform(struct run_call *call)
 static void ask_to_move(struct input *input)
 {
     static const enum row_id g_rows_that_move[] = {
-        ROW_read,   ROW_write,   ROW_pread64,  ROW_pwrite64, ROW_recvfrom,        ROW_sendto,
+        ROW_read,    ROW_write,   ROW_pread64,  ROW_pwrite64, ROW_recvfrom,        ROW_sendto,
         ROW_sendmsg, ROW_recvmsg, ROW_sendfile, ROW_splice,   ROW_copy_file_range, ROW_tee,
     };
     struct run_call call;
