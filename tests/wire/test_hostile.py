@@ -174,6 +174,28 @@ def test_extensions_of_others_are_refused(extension: msgspec.msgpack.Ext) -> Non
         assert not decodes_or_refuses(Signature.from_function(plain), encoded)
 
 
+@pytest.mark.claim("H-TYPES", "E-TYPES")
+@pytest.mark.parametrize("lead", [b"", b"\xc1"], ids=["narrow", "wide"])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(dt.datetime(2026, 1, 2, tzinfo=dt.timezone.utc), "datetime"), ({(1, 2): 3}, "tuple")],
+    ids=["date", "key"],
+)
+def test_what_is_no_plain_data_is_refused(value: object, kind: str, lead: bytes) -> None:
+    with pytest.raises(MessageError, match=f"value.*: expected .*plain.*, got {kind}"):
+        Signature.from_function(plain).decode_arguments(lead + msgspec.msgpack.encode([[value]]))
+
+
+def test_plain_data_is_received_as_deep_as_it_is_sent() -> None:
+    made = Signature.from_function(plain)
+    value: list[Any] = []
+    for _ in range(100):
+        value = [value]
+    assert made.decode_arguments(made.encode_arguments((value,), {})) == (value,)
+    with pytest.raises(MessageError, match="at most 100 levels"):
+        made.decode_arguments(msgspec.msgpack.encode([[value]]))
+
+
 def count(number: int) -> None: ...
 
 

@@ -74,7 +74,8 @@ class Codec:
         }
         self._access = access
         hook = self._from_hook if self._by_annotation else None
-        ext_hook = _no_extension if any(isinstance(node, Plain) for node in nodes) else None
+        self._has_plain = any(isinstance(node, Plain) for node in nodes)
+        ext_hook = _no_extension if self._has_plain else None
         self._annotation: Any = (
             tuple.__class_getitem__(tuple(kind.annotation for kind in kinds))
             if whole
@@ -82,9 +83,10 @@ class Codec:
         )
         self._dec_hook = hook
         self._enc_hook = self._to_hook if self._by_annotation else None
-        self._decode: Callable[[Any], Any] = Decoder(
+        decode: Callable[[Any], Any] = Decoder(
             self._annotation, dec_hook=hook, ext_hook=ext_hook
         ).decode
+        self._decode = self._plain_decoder(decode) if self._has_plain else decode
         self._encode: Callable[[Any], bytes] = Encoder(enc_hook=self._enc_hook).encode
         self._ordered: Callable[[Any], bytes] = Encoder(
             enc_hook=self._enc_hook, order="deterministic"
@@ -120,6 +122,18 @@ class Codec:
         exception.
         """
         return _hot.decoder(self._decode, self._decode_slow)
+
+    def _plain_decoder(self, decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        # msgspec makes more of a message than plain data: a date, a tuple as a key.
+        def decoded(data: Any) -> Any:
+            return self._only_plain(decode(data))
+
+        return decoded
+
+    def _only_plain(self, values: Any) -> Any:
+        if not self._check(values):
+            self._coerce(values)
+        return values
 
     def coerce_one(self, value: Any) -> Any:
         """Convert the value of the only kind without encoding it; TypeError if it is of another."""
@@ -190,14 +204,17 @@ class Codec:
         try:
             if bytes(data[:1]) == _WIDE:
                 plain = msgspec.msgpack.decode(data[1:], ext_hook=_big_int)
-                return msgspec.convert(
+                values = msgspec.convert(
                     plain, self._annotation, builtin_types=_NATIVE, dec_hook=self._dec_hook
                 )
+                return self._only_plain(values) if self._has_plain else values
         except Exception as second:
             error = second
         raise MessageError(self._explain(error)) from None
 
     def _explain(self, error: Exception) -> str:
+        if isinstance(error, Mismatch):
+            return printable(str(error), TEXT_MAX)
         if isinstance(error, RecursionError):
             return f"{self._name}: the message is nested too deeply"
         if isinstance(error, UnicodeDecodeError):

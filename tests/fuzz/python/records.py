@@ -8,7 +8,6 @@ import struct
 from pathlib import Path
 
 from hotcalls.apps import policy, policy_learn, stats
-from hotcalls.apps.stats_file import StatsError
 from hotcalls.bench import model
 from hotcalls.errors import ConnectError, PolicyError
 from hotcalls.failure import HotcallsError
@@ -44,7 +43,7 @@ def _statistics(data: bytes) -> None:
         rows = struct.pack("<QII", stats._MAGIC, min(count, 4096), stats._ROW.size) + rows[16:]
     try:
         found = stats.decode(rows, now_ns=1)
-    except StatsError:
+    except stats.StatsError:
         return
     assert stats.table(found)
     for call in found.calls.values():
