@@ -43,7 +43,7 @@ static struct {
     uint32_t count;
     bool noise;
 } g_target;
-/* SYNC: odd while g_target is being changed; the rewriter reads it between two equal even ones. */
+/* SYNC: odd while g_target is being changed; a round that began before may still be at the old one. */
 static uint32_t g_turn = 1;
 static bool g_over;
 static uint64_t g_rewrites;
