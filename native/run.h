@@ -26,6 +26,7 @@
 struct run_call {
     uint32_t id;
     const struct row *row;
+    struct run_ms ms; /* the fixed part of the message, as it was when the call was taken */
     uint64_t a[ROW_PARAMETERS_MAX];
     size_t sizes[ROW_PARAMETERS_MAX];
     size_t progress; /* bytes that an earlier try has written */
@@ -41,8 +42,12 @@ struct run_call {
 /* ---- run_table.c ---------------------------------------------------------------------------- */
 
 const struct row *run_row(uint32_t id);
-/* Takes a message apart. HC_ERR_MESSAGE, or HC_OK; then `*error` may be an errno to answer. */
-HC_NODISCARD enum hc_status run_unpack(struct hc_frame *frame, struct run_call *call, int *error);
+/*
+ * Takes a message apart; `again` by the fixed part that was copied the first time. HC_ERR_MESSAGE, or
+ * HC_OK; then `*error` may be an errno to answer.
+ */
+HC_NODISCARD enum hc_status run_unpack(struct hc_frame *frame, bool again, struct run_call *call,
+                                       int *error);
 /* Runs the call, if the policy lets it; the result as the kernel gives it, -errno. */
 long run_execute(struct run_call *call);
 /* The same when that has been decided. */

@@ -185,7 +185,7 @@ bool run_job_start(struct run_job *job, uint32_t slot, struct hc_lane_in *lane, 
     else if (frame->id < ROW_COUNT) {
         hc_speculation_barrier();
         frame->u_message = lane->u_window + offset;
-        status = run_unpack(frame, &job->call, &error);
+        status = run_unpack(frame, false, &job->call, &error);
     }
     if (HC_UNLIKELY(status != HC_OK || error != 0)) {
         answer(job, status, -error);
@@ -267,8 +267,7 @@ void run_job_continue(struct run_job *job)
     int error = 0;
     size_t progress = job->call.progress;
     /* Names lie in memory of the thread that took the message apart: take it apart again. */
-    job->frame.cursor = 0;
-    enum hc_status status = run_unpack(&job->frame, &job->call, &error);
+    enum hc_status status = run_unpack(&job->frame, true, &job->call, &error);
     job->call.progress = progress;
     if (HC_UNLIKELY(status != HC_OK || error != 0))
         answer(job, status, -error);

@@ -48,23 +48,29 @@ static int check_descriptor(const struct row *row, uint32_t i, struct run_call *
     return EBADF;
 }
 
-enum hc_status run_unpack(struct hc_frame *frame, struct run_call *call, int *error)
+enum hc_status run_unpack(struct hc_frame *frame, bool again, struct run_call *call, int *error)
 {
     const struct row *row = &g_rows[hc_index_nospec(frame->id, ROW_COUNT)];
-    struct run_ms ms;
+    const struct run_ms *ms = &call->ms;
+    const size_t ms_size = run_ms_size(row->scalar_count);
     uint32_t scalar = 0;
     uint32_t strings = 0;
-    enum hc_status status = hc_frame_open(frame, &ms, run_ms_size(row->scalar_count));
+    enum hc_status status = HC_OK;
+    if (again)
+        /* What has been done so far was done by these sizes, which the program may have changed. */
+        frame->cursor = ms_size > HC_INLINE_SIZE ? (uint32_t)ms_size : 0u;
+    else
+        status = hc_frame_open(frame, &call->ms, ms_size);
     if (status != HC_OK)
         return status;
     call->id = frame->id;
     call->row = row;
-    call->nonblocking = (ms.words[0] & RUN_NONBLOCKING) != 0;
+    call->nonblocking = (ms->words[0] & RUN_NONBLOCKING) != 0;
     *error = 0;
     memset(call->sizes, 0, sizeof call->sizes);
     for (uint32_t i = 0; i < row->parameter_count; i++)
         if (row->parameters[i].kind <= ROW_DIRFD)
-            call->a[i] = ms.words[1u + scalar++];
+            call->a[i] = ms->words[1u + scalar++];
     for (uint32_t i = 0; i < row->parameter_count; i++) {
         const struct row_parameter *p = &row->parameters[i];
         size_t position;
@@ -75,7 +81,7 @@ enum hc_status run_unpack(struct hc_frame *frame, struct run_call *call, int *er
             continue;
         }
         call->a[i] = 0;
-        if (((ms.words[0] >> i) & 1u) == 0)
+        if (((ms->words[0] >> i) & 1u) == 0)
             continue;
         if (p->kind == ROW_STRING) {
             status = unpack_string(frame, g_strings[strings]);
