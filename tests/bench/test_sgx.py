@@ -42,6 +42,8 @@ def cpus() -> list[int]:
     return allowed[:2]
 
 
+# Two threads that spin for each other, beside another worker of the tests.
+@pytest.mark.timeout(400)
 def test_rows_return_right_results(worker: Path, built: Path) -> None:
     rows = sgx.labelled(measure.list_rows(worker), "stand-in")
     run = measure.measure(worker, BRIEF, rows, cpus(), built, lambda _: None)

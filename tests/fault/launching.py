@@ -35,6 +35,7 @@ import hotcalls
 from hotcalls import cli
 from hotcalls.apps import launcher as _launcher  # noqa: F401 (loaded late, but not while it fails)
 from hotcalls.apps import run as _run  # noqa: F401
+from hotcalls.monitor import registry
 from hotcalls.serving import command as _command  # noqa: F401
 
 #: What processes are called that have not become enclaves: threads inherit it, exec ends it.
@@ -279,6 +280,8 @@ def serving(what: str) -> None:
         finally:
             server.terminate()
             server.wait()
+        # A server that was killed could not take itself off the list: whoever looks at it does.
+        list(registry.entries())
         # Here and not below: the folder goes with what a killed server has left in it.
         check({**before, "files": files()}, "it")
     check(before, "it")

@@ -29,17 +29,24 @@ static void *send_later(void *argument)
     return NULL;
 }
 
+/* What has been sent is there in a moment: in the enclave a thread brings it. */
+static ssize_t received(int fd)
+{
+    (void)poll(&(struct pollfd){fd, POLLIN, 0}, 1, 100);
+    return read(fd, g_got, sizeof g_got);
+}
+
 static void reading(void)
 {
     int fd = signalfd(-1, &g_set, SFD_NONBLOCK);
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     /* Sent to the process, more than once: the old ones are pending or not. */
     SAY(kill(getpid(), SIGUSR1));
     SAY(kill(getpid(), SIGUSR1));
     SAY(poll(&(struct pollfd){fd, POLLIN, 0}, 1, 2000));
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     say_record(g_got);
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     /* To this thread. */
     SAY(raise(SIGUSR2));
     SAY(read(fd, g_got, sizeof g_got[0] + 5));
@@ -47,7 +54,7 @@ static void reading(void)
     SAY(raise(SIGUSR1));
     SAY(raise(SIGUSR2));
     SAY(poll(&(struct pollfd){fd, POLLIN, 0}, 1, 0));
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     /* Queued, each with what came along. */
     for (int i = 0; i < 3; i++)
         SAY(sigqueue(getpid(), SIGRTMIN + 2, (union sigval){.sival_int = 40 + i}));
@@ -62,7 +69,7 @@ static void reading(void)
     SAY(read(fd, (void *)8, sizeof g_got[0]));
     SAY(setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 1000}}, NULL));
     SAY(poll(&(struct pollfd){fd, POLLIN, 0}, 1, 2000));
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     printf("signal %u code %d\n", g_got[0].ssi_signo, g_got[0].ssi_code);
     timer_t timer;
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
@@ -70,7 +77,7 @@ static void reading(void)
     SAY(timer_create(CLOCK_MONOTONIC, &event, &timer));
     SAY(timer_settime(timer, 0, &(struct itimerspec){{0, 0}, {0, 1000}}, NULL));
     SAY(poll(&(struct pollfd){fd, POLLIN, 0}, 1, 2000));
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     printf("signal %u code %d value %d\n", g_got[0].ssi_signo, g_got[0].ssi_code, g_got[0].ssi_int);
     SAY(timer_delete(timer));
     SAY(close(fd));
@@ -89,12 +96,12 @@ static void waiting(void)
     SAY(got[0].data.u32);
     SAY(epoll_wait(epoll, got, 4, 0));
     pthread_join(sender, NULL);
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     say_record(g_got);
     SAY(epoll_wait(epoll, got, 4, 0));
     /* A read that blocks. */
     pthread_create(&sender, NULL, send_later, (void *)SIGUSR2);
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     say_record(g_got);
     pthread_join(sender, NULL);
     FD_ZERO(&set);
@@ -102,7 +109,7 @@ static void waiting(void)
     pthread_create(&sender, NULL, send_later, (void *)SIGUSR2);
     SAY(select(fd + 1, &set, NULL, NULL, &(struct timeval){5, 0}));
     pthread_join(sender, NULL);
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     /* Another set of signals for the same descriptor. */
     sigset_t other;
     sigemptyset(&other);
@@ -110,12 +117,12 @@ static void waiting(void)
     SAY(signalfd(fd, &other, 0) == fd);
     SAY(kill(getpid(), SIGUSR1));
     SAY(kill(getpid(), SIGHUP));
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     say_record(g_got);
     SAY(sigpending(&other));
     SAY(sigismember(&other, SIGUSR1));
     SAY(signalfd(fd, &g_set, 0) == fd);
-    SAY(read(fd, g_got, sizeof g_got));
+    SAY(received(fd));
     say_record(g_got);
     /* The duplicate goes on when the first is closed. */
     int copy = dup(fd);
@@ -123,15 +130,15 @@ static void waiting(void)
     SAY(fcntl(copy, F_SETFL, O_NONBLOCK));
     SAY(kill(getpid(), SIGUSR1));
     SAY(poll(&(struct pollfd){copy, POLLIN, 0}, 1, 5000));
-    SAY(read(copy, g_got, sizeof g_got));
+    SAY(received(copy));
     say_record(g_got);
-    SAY(read(copy, g_got, sizeof g_got));
+    SAY(received(copy));
     /* What nobody has read is pending again when the last one is closed. */
     SAY(kill(getpid(), SIGUSR1));
     SAY(poll(&(struct pollfd){copy, POLLIN, 0}, 1, 5000));
     SAY(dup2(epoll, copy) == copy);
     SAY(sigtimedwait(&g_set, NULL, &(struct timespec){5, 0}));
-    SAY(read(copy, g_got, sizeof g_got));
+    SAY(received(copy));
     for (int i = 0; i < 40; i++)
         close(signalfd(-1, &g_set, 0));
     SAY(close(signalfd(-1, &g_set, SFD_CLOEXEC)));
