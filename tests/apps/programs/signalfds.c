@@ -2,6 +2,7 @@
 /* Signals as descriptors: read, waited for in every way, duplicated, changed and closed. */
 #include "say.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -29,11 +30,20 @@ static void *send_later(void *argument)
     return NULL;
 }
 
-/* What has been sent is there in a moment: in the enclave a thread brings it. */
+/*
+ * What has been sent is there in a moment: in the enclave a thread brings it. It may also ring once
+ * more for what has been read already.
+ */
 static ssize_t received(int fd)
 {
-    (void)poll(&(struct pollfd){fd, POLLIN, 0}, 1, 100);
-    return read(fd, g_got, sizeof g_got);
+    ssize_t size = -1;
+    for (int tries = 0; tries < 4 && size < 0; tries++) {
+        (void)poll(&(struct pollfd){fd, POLLIN, 0}, 1, 50);
+        size = read(fd, g_got, sizeof g_got);
+        if (size < 0 && errno != EAGAIN)
+            break;
+    }
+    return size;
 }
 
 static void reading(void)
