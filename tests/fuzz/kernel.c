@@ -233,9 +233,11 @@ static bool has_pointers(int level, int name)
                name == 77 /* SO_PEERPIDFD */;
     if (level == IPPROTO_TCP)
         return name == TCP_ZEROCOPY_RECEIVE;
-    /* iptables: addresses of counters. */
-    if ((level == IPPROTO_IP || level == IPPROTO_IPV6) && name >= 64 && name < 68)
+    /* iptables: addresses of counters. Of IPv6, 66 and 67 are the traffic class. */
+    if (level == IPPROTO_IP && name >= 64 && name < 68)
         return true;
+    if (level == IPPROTO_IPV6 && name >= 64 && name < 70)
+        return name != IPV6_RECVTCLASS && name != IPV6_TCLASS;
     /* RDS, XDP: memory of the caller's. */
     return level == 276 || level == 283;
 }
