@@ -18,6 +18,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -414,6 +415,107 @@ static void waits(uint8_t what)
     }
 }
 
+/* Two descriptors that a call has made are two, and in range. */
+static void are_a_pair(const int *fds)
+{
+    PROMISE((uint32_t)fds[0] < RUN_DESCRIPTORS_MAX && (uint32_t)fds[1] < RUN_DESCRIPTORS_MAX);
+    PROMISE(fds[0] != fds[1]);
+}
+
+/* A name is a text within its result. */
+static void is_text(const uint8_t *text, long size)
+{
+    PROMISE(size <= 0 || text[size - 1] == 0);
+}
+
+/* The calls that make descriptors, or tell of one. */
+static void descriptors(uint8_t what)
+{
+    int fd = input_u8(&g_input) % 16, other = input_u8(&g_input) % 16;
+    size_t size = input_u8(&g_input);
+    int *pair = (int *)(void *)memory(2u * sizeof *pair);
+    switch ((what >> 3) % 16u) {
+    case 0:
+        at_most(shim_dup(fd), RUN_DESCRIPTORS_MAX - 1u);
+        break;
+    case 1: {
+        long result = shim_dup3(fd, other, 0);
+        PROMISE(result < 0 || result == other);
+        break;
+    }
+    case 2: {
+        long result = shim_fcntl(fd, F_DUPFD, (uint64_t)other);
+        at_most(result, RUN_DESCRIPTORS_MAX - 1u);
+        PROMISE(result < 0 || result >= other);
+        break;
+    }
+    case 3:
+        at_most(shim_fcntl(fd, F_GETLK, SHIM_PTR(memory(sizeof(struct flock)))), INT32_MAX);
+        break;
+    case 4:
+        at_most(shim_fcntl(fd, F_GETFL, 0), INT32_MAX);
+        break;
+    case 5:
+        at_most(shim_fcntl(fd, F_SETFL, O_NONBLOCK), INT32_MAX);
+        break;
+    case 6:
+        at_most(shim_ioctl(fd, FIONBIO, SHIM_PTR(pair)), INT32_MAX);
+        break;
+    case 7:
+        at_most(shim_ioctl(fd, (size & 1u) != 0 ? TIOCGPGRP : TIOCSPGRP, SHIM_PTR(pair)),
+                INT32_MAX);
+        break;
+    case 8:
+        at_most(shim_ioctl(fd, TIOCGWINSZ, SHIM_PTR(memory(sizeof(struct winsize)))), INT32_MAX);
+        break;
+    case 9: {
+        uint64_t row[] = {SHIM_PTR(pair), 0};
+        if (shim_row(ROW_pipe2, row, true) == 0)
+            are_a_pair(pair);
+        break;
+    }
+    case 10: {
+        uint64_t row[] = {1, 1, 0, SHIM_PTR(pair)};
+        if (shim_row(ROW_socketpair, row, true) == 0)
+            are_a_pair(pair);
+        break;
+    }
+    case 11: {
+        uint8_t *path = memory(size);
+        uint64_t row[] = {SHIM_PTR(path), size};
+        long result = shim_row(ROW_getcwd, row, true);
+        at_most(result, size);
+        is_text(path, result);
+        break;
+    }
+    case 12: {
+        uint8_t *names = memory(size);
+        uint64_t row[] = {(uint64_t)fd, SHIM_PTR(names), size};
+        long result = shim_row(ROW_flistxattr, row, true);
+        at_most(result, size != 0 ? size : 65536u);
+        is_text(names, size != 0 ? result : 0);
+        break;
+    }
+    case 13: {
+        uint64_t row[] = {(uint64_t)fd, size, SEEK_SET};
+        long result = shim_row(ROW_lseek, row, true);
+        PROMISE(result < 0 || result == (long)size);
+        break;
+    }
+    case 14: {
+        uint64_t *place = (uint64_t *)(void *)memory(sizeof *place);
+        uint64_t row[] = {(uint64_t)fd, SHIM_PTR(place), (uint64_t)other, 0, size, 0};
+        at_most(shim_row(ROW_splice, row, true), size);
+        break;
+    }
+    default:
+        at_most(shim_open(AT_FDCWD, "/tmp/x", (size & 1u) != 0 ? O_NONBLOCK : 0, 0),
+                RUN_DESCRIPTORS_MAX - 1u);
+        (void)shim_close_range((uint32_t)fd, (uint32_t)other, 0);
+        break;
+    }
+}
+
 static void set_up(void)
 {
     struct hc_geometry g = {.slot_count = 1, .cell_count = 4, .window_size = RUN_WINDOW};
@@ -464,6 +566,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         case 4:
         case 5:
             receives(what);
+            break;
+        case 6:
+            descriptors(what);
             break;
         default:
             waits(what);
