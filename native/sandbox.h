@@ -93,7 +93,8 @@ struct sandbox_mapping_report {
 /*
  * Replaces, in place, every file mapping that somebody other than root could change. May be called
  * while other threads run. Call it after the last dlopen. Refuses writable shared file mappings
- * outside `keep`, and mappings that are writable and executable at once.
+ * outside `keep`, and mappings that are writable and executable at once. A SIGSEGV handler of its
+ * own stays behind; it gives way to the one that was there at the first fault that is not its own.
  */
 int sandbox_anonymize_mappings(const struct sandbox_mapping_options *options,
                                struct sandbox_mapping_report *report, struct sandbox_error *error);

@@ -174,6 +174,12 @@ static enum verdict judge(const struct mapping *mapping,
  * exchange is done; its store is then repeated. (A system call of another thread that writes there
  * in these microseconds fails with EFAULT. Stopping the threads by a signal would avoid that, but
  * libraries block all signals in their threads, and then it never ends.)
+ *
+ * The handler stays when all is exchanged. Between a thread's fault and its handler the kernel may
+ * run other threads for as long as it likes, and it looks the handler up after that: a thread that
+ * was held up would meet whatever handler came next, and end the process for a store that would
+ * succeed by now. A fault of the program's own puts the handler back that was there before, and
+ * comes again.
  */
 static _Atomic uintptr_t g_window_start, g_window_end;
 static pid_t g_replacer;
@@ -202,9 +208,33 @@ static void wait_for_exchange(int number, siginfo_t *info, void *context)
         t_fault_address = address;
         if (hopeless || t_fault_count > FAULTS_BELIEVED) {
             (void)sigaction(SIGSEGV, &g_previous, NULL);
+            if (info->si_code <= 0) {
+                /* Sent by somebody, so that there is no instruction which would fault again. */
+                (void)syscall(SYS_tgkill, getpid(), (pid_t)syscall(SYS_gettid), SIGSEGV);
+            }
         }
     }
     errno = saved;
+}
+
+static int handle_faults(struct sandbox_error *error)
+{
+    struct sigaction now;
+    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+    action.sa_sigaction = wait_for_exchange;
+    (void)sigemptyset(&action.sa_mask);
+    if (sigaction(SIGSEGV, NULL, &now) != 0) {
+        return sandbox_fail(error, "mapping", errno, SANDBOX_ADVICE_BUG, "SIGSEGV handler");
+    }
+    /* Called a second time: it is ours already, and must not be what it gives way to. */
+    if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == wait_for_exchange) {
+        return 0;
+    }
+    g_previous = now;
+    if (sigaction(SIGSEGV, &action, NULL) != 0) {
+        return sandbox_fail(error, "mapping", errno, SANDBOX_ADVICE_BUG, "SIGSEGV handler");
+    }
+    return 0;
 }
 
 __attribute__((no_sanitize("address", "thread", "undefined"))) static void
@@ -364,13 +394,10 @@ int sandbox_anonymize_mappings(const struct sandbox_mapping_options *options,
     bool trust = options->trust_root_files && sandbox_in_initial_user_namespace();
 
     g_replacer = (pid_t)syscall(SYS_gettid);
-    struct sigaction action = {.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
-    action.sa_sigaction = wait_for_exchange;
-    (void)sigemptyset(&action.sa_mask);
-    if (sigaction(SIGSEGV, &action, &g_previous) != 0) {
-        return sandbox_fail(error, "mapping", errno, SANDBOX_ADVICE_BUG, "SIGSEGV handler");
+    int result = handle_faults(error);
+    if (result == 0) {
+        result = rehearse(error);
     }
-    int result = rehearse(error);
     uint32_t replaced = 1;
     for (int pass = 0; result == 0 && replaced != 0 && pass < PASSES; pass++) {
         result = walk(options, trust, report, &replaced, error);
@@ -379,6 +406,5 @@ int sandbox_anonymize_mappings(const struct sandbox_mapping_options *options,
         result = sandbox_fail(error, "mapping", 0, "Stop loading in threads before the lock-down",
                               "file mappings keep appearing");
     }
-    (void)sigaction(SIGSEGV, &g_previous, NULL);
     return result;
 }

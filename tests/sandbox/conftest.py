@@ -152,6 +152,7 @@ def built() -> Iterator[Probes]:
     probes = Probes(folder)
     seccomp = ["-pthread", "-lseccomp"]
     probes.build("target", ["target.c", *sandbox_sources()], *seccomp)
+    probes.build("late", ["late.c", *sandbox_sources()], *seccomp)
     probes.build("attack", ["attack.c", NATIVE / "sandbox_image.c", NATIVE / "sandbox_error.c"])
     probes.build(
         "inside", ["inside.c", "inside_attempts.c", "inside_table.c", *sandbox_sources()], *seccomp

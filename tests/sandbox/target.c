@@ -227,6 +227,16 @@ static void *count(void *argument)
     return (void *)own;
 }
 
+static void await_counts(int threads)
+{
+    for (int i = 0; i < threads; i++) {
+        long before = g_counters[i];
+        while (g_counters[i] == before) {
+            (void)usleep(100);
+        }
+    }
+}
+
 /* Threads write to the library's data while it is replaced; no increment may get lost. */
 static void race(void)
 {
@@ -237,15 +247,45 @@ static void race(void)
         g_counters[i] = 0;
         (void)pthread_create(&threads[i], NULL, count, (void *)&g_counters[i]);
     }
-    (void)usleep(5000);
+    /* Each of them writes before it, and after. */
+    await_counts(THREADS);
     anonymize("anonymize-all", false);
-    (void)usleep(5000);
+    await_counts(THREADS);
     atomic_store(&g_stop, true);
     for (int i = 0; i < THREADS; i++) {
         void *own;
         (void)pthread_join(threads[i], &own);
         say("race thread=%d counted=%ld stored=%ld", i, (long)own, g_counters[i]);
     }
+}
+
+/* ---- faults that have nothing to do with it ---- */
+
+static void on_fault(int number)
+{
+    say("handler %d", number);
+    _exit(4);
+}
+
+static void *fault(void *argument)
+{
+    const char *how = argument;
+    if (strcmp(how, "raise") == 0) {
+        (void)raise(SIGSEGV);
+    } else if (strcmp(how, "read-only") == 0) {
+        *(volatile int *)(uintptr_t)g_constant = 1;
+    } else {
+        static volatile int *volatile nowhere;
+        *nowhere = 1;
+    }
+    return NULL;
+}
+
+static void fault_in_thread(const char *how)
+{
+    pthread_t thread;
+    (void)pthread_create(&thread, NULL, fault, (void *)(uintptr_t)how);
+    (void)pthread_join(thread, NULL);
 }
 
 static void *idle(void *argument)
@@ -313,6 +353,15 @@ int main(int argc, char **argv)
             anonymize(word, false);
         } else if (strcmp(word, "race") == 0) {
             race();
+        } else if (strcmp(word, "handle") == 0) {
+            (void)signal(SIGSEGV, on_fault);
+            say("handle ok");
+        } else if (strcmp(word, "fault") == 0) {
+            (void)fault((void *)(uintptr_t)next);
+            i++;
+        } else if (strcmp(word, "fault-in-thread") == 0) {
+            fault_in_thread(next);
+            i++;
         } else if (strcmp(word, "call") == 0) {
             say("call code=%d constant=%d data=%ld", g_code(), *g_constant, g_counters[2048]);
         } else if (strcmp(word, "dirty") == 0) {
