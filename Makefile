@@ -82,6 +82,7 @@ bench: build ## measure every crossing on this machine into build/bench
 .PHONY: trust
 trust: setup-test build ## attack every promise of docs/threat-model.md, at length, and count
 	@mkdir -p build/trust results
+	@rm -f build/trust/tests.xml
 	@status=0; HOTCALLS_TRUST=1 $(BIN)/python -m pytest -q -m claim -n $(PYTEST_WORKERS) --dist worksteal \
 		--timeout=3600 -o faulthandler_timeout=3500 -o junit_family=xunit1 --junitxml=build/trust/tests.xml $(PYTEST_ARGS) || status=$$?; \
 	$(BIN)/python scripts/trust.py build/trust/tests.xml results/trust.json && exit $$status
