@@ -94,7 +94,8 @@ fuzz: setup-test build ## fuzz for MINUTES=n (TARGET=name: one of the targets)
 		$(if $(TARGET),--target $(TARGET)) $(if $(RUNS),--runs $(RUNS)) $(if $(REST),--rest)
 
 .PHONY: lint
-lint: setup-test build lint-python lint-types lint-c lint-sources ## ruff, mypy, clang-format, file lists
+lint: setup-test build ## ruff, mypy, clang-format, file lists
+	@$(MAKE) --no-print-directory -j --output-sync lint-python lint-types lint-c lint-sources
 
 .PHONY: lint-python lint-types lint-c lint-sources
 lint-python:

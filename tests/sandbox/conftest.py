@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +20,14 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-NATIVE = HERE.parent.parent / "native"
+sys.path.insert(0, str(HERE.parent))
+
+import native  # noqa: E402
+from native import NATIVE  # noqa: E402
+
 AS_ROOT = os.geteuid() == 0
 #: Not `nobody`, whose other processes could get in the way (and into the picture).
 UID = 60000 + os.getpid() % 5000 if AS_ROOT else os.getuid()
-FLAGS = [
-    "-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Wshadow", "-Wconversion",
-    "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror", f"-I{NATIVE}", f"-I{HERE}",
-]  # fmt: skip
 TIMEOUT = 30.0
 
 
@@ -76,15 +77,11 @@ class Probes:
     def path(self, name: str) -> str:
         return str(self.folder / name)
 
-    def build(self, name: str, sources: Sequence[str | Path], *options: str) -> str:
-        """Compile a program or library with the project's warnings, unless it is there."""
-        path = self.folder / name
-        if not path.exists():
-            command = ["gcc", *FLAGS, *map(str, sources), *options, "-o", str(path)]
-            done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-            path.chmod(0o755)
-        return str(path)
+    def build(self, name: str, sources: Sequence[str | Path], *flags: str, link: str = "") -> None:
+        """Put a program or library where every user may run it; it is compiled once."""
+        made = native.build(name, [HERE / each for each in sources], ["-O2", *flags], link=link)
+        shutil.copy(made, self.folder)
+        (self.folder / name).chmod(0o755)
 
     def run(
         self,
@@ -150,16 +147,18 @@ def built() -> Iterator[Probes]:
     folder = Path(tempfile.mkdtemp(prefix="hotcalls-sandbox-", dir="/var/tmp"))
     folder.chmod(0o755)
     probes = Probes(folder)
-    seccomp = ["-pthread", "-lseccomp"]
-    probes.build("target", ["target.c", *sandbox_sources()], *seccomp)
-    probes.build("late", ["late.c", *sandbox_sources()], *seccomp)
+    seccomp = "-lseccomp"
+    probes.build("target", ["target.c", *sandbox_sources()], link=seccomp)
+    probes.build("late", ["late.c", *sandbox_sources()], link=seccomp)
     probes.build("attack", ["attack.c", NATIVE / "sandbox_image.c", NATIVE / "sandbox_error.c"])
     probes.build(
-        "inside", ["inside.c", "inside_attempts.c", "inside_table.c", *sandbox_sources()], *seccomp
+        "inside",
+        ["inside.c", "inside_attempts.c", "inside_table.c", *sandbox_sources()],
+        link=seccomp,
     )
     # Without the filter, so that what stands behind it can be seen.
     rest = sandbox_sources("sandbox_filter.c", "sandbox_verify.c")
-    probes.build("behind", ["behind.c", *rest], *seccomp)
+    probes.build("behind", ["behind.c", *rest], link=seccomp)
     for value in (11, 22):
         name = f"victim{value}.so"
         probes.build(name, ["victim.c"], "-fPIC", "-shared", f"-DVALUE={value}")
