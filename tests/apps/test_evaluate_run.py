@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,6 +104,29 @@ def test_a_server_that_does_not_start_is_named_with_its_last_words(tmp_path: Pat
     with processes.running("a server", ["sh", "-c", "echo oh; exit 3"], log, enclosed=False) as s:
         with pytest.raises(EvaluateError, match="a server ended with status 3: oh"):
             s.wait_ready(lambda: False)
+
+
+def test_an_interrupt_while_a_server_is_started_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    children = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            children.append(os.pidfd_open(self.pid))
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        with processes.running("a server", ["sleep", "600"], tmp_path / "log", enclosed=False):
+            pytest.fail("the interrupt was lost")
+    (child,) = children
+    ended = select.select([child], [], [], 0)[0]
+    if not ended:
+        signal.pidfd_send_signal(child, signal.SIGKILL)
+    os.close(child)
+    assert ended
 
 
 def test_cpu_time_of_another_process_is_read() -> None:
