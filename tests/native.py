@@ -141,6 +141,14 @@ def some(cases: Iterable[str], *, every: int = 3) -> list[Any]:
     ]
 
 
+def examples(count: int) -> int:
+    """Return how many inputs hypothesis makes up: a third, and all of them if LONG.
+
+    For tests of what is fuzzed at length as well (`make fuzz`).
+    """
+    return count if LONG else count // 3
+
+
 def syscall_headers() -> Path:
     """Generate what both sides of `hotcalls run` are compiled with; the folder it is in."""
     script = ROOT / "scripts" / "generate_syscalls.py"

@@ -28,10 +28,17 @@ def evaluate(*words: str) -> subprocess.CompletedProcess[str]:
 ALL = {"native", "switch", "switch_unpinned", "hot"}
 #: The conformance tests of memcached and the handshake of openvpn take seconds in each mode.
 SOME = {"native", "hot"}
+ONE = {"hot"}
 
 
 @pytest.mark.parametrize(
-    ("name", "modes"), [("memcached", SOME), ("lighttpd", ALL), ("openvpn", SOME)]
+    ("name", "modes"),
+    [
+        ("memcached", ONE),
+        pytest.param("memcached", SOME, marks=pytest.mark.long),
+        ("lighttpd", ALL),
+        ("openvpn", SOME),
+    ],
 )
 def test_a_server_is_measured_under_its_policy_in_its_modes(name: str, modes: set[str]) -> None:
     applications: dict[str, servers.Application] = {

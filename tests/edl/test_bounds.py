@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import native
 from hotcalls.edl import EdlError, Interface, parse_file, parse_text
 from hotcalls.edl.dialect import DIALECTS
 from hotcalls.edl.process import emit
@@ -92,25 +93,27 @@ def outcome(text: str) -> Interface | None:
     return accepted[0] if accepted else None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=native.examples(150), deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_accepted_or_refused(text: str) -> None:
     outcome(text)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=native.examples(250), deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=60))
 def test_any_words_are_accepted_or_refused(words: list[str]) -> None:
     outcome(" ".join(words))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=native.examples(60), deadline=None)
 @given(st.integers(0, len(SHAPES)), st.integers(0, 40), st.sampled_from(["", *WORDS]))
 def test_any_edit_of_a_good_file_is_accepted_or_refused(at: int, cut: int, word: str) -> None:
     outcome(SHAPES[:at] + word + SHAPES[at + cut :])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=native.examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(st.data())
 def test_any_declaration_made_of_valid_parts_is_accepted_or_refused(data: st.DataObject) -> None:
     draw = data.draw

@@ -2,7 +2,8 @@
 """Every call runs once and is answered once, with many threads and every way to make a call.
 
 Each run prints its seed; HOTCALLS_SEED=… repeats it. HOTCALLS_STRESS_SECONDS makes every run that
-much longer (for example 60).
+much longer (for example 60). A run in which not everything happened, because the processors were
+busy with something else, is made again, longer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +20,9 @@ import pytest
 import native
 
 HERE = Path(__file__).resolve().parent
-SECONDS = float(os.environ.get("HOTCALLS_STRESS_SECONDS", "1.2"))
+SECONDS = float(os.environ.get("HOTCALLS_STRESS_SECONDS", "3" if native.LONG else "0.5"))
+#: The last of them is 16 times as long as the first.
+RUNS_MAX = 5
 
 #: Bounds so short that hot calls are withdrawn, callers sleep and responders have to be woken.
 HURRIED = {"take_us": 1, "idle_us": 5, "spin_us": 1}
@@ -42,43 +46,47 @@ def one_process(flags: list[str]) -> Path:
     return native.build("token_one_process", one_process_files(), flags)
 
 
-def run(*program: str | Path, shape: dict[str, int], words: Sequence[str] = ()) -> dict[str, int]:
+def run(*program: str | Path, shape: dict[str, int], words: Sequence[str] = ()) -> Counter[str]:
+    """Run until everything has happened; what was counted. A run with a wrong count fails."""
     options = [f"{name}={value}" for name, value in shape.items()]
-    seed = os.environ.get("HOTCALLS_SEED", str(time.time_ns() % 10**9))
-    print(f"HOTCALLS_SEED={seed}")
-    done = native.run(
-        [*program, str(SECONDS), "8", "enclave_threads=2", *options, *words],
-        timeout=SECONDS * 10 + 90,
-        environment={"HOTCALLS_SEED": seed},
-    )
-    print(done.stdout)
-    return {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", done.stdout)}
+    found: Counter[str] = Counter()
+    seconds = SECONDS
+    for _ in range(RUNS_MAX):
+        seed = os.environ.get("HOTCALLS_SEED", str(time.time_ns() % 10**9))
+        print(f"HOTCALLS_SEED={seed}")
+        done = native.run(
+            [*program, str(seconds), "8", "enclave_threads=2", *options, *words],
+            timeout=seconds * 10 + 90,
+            environment={"HOTCALLS_SEED": seed},
+        )
+        print(done.stdout)
+        found.update({name: int(n) for name, n in re.findall(r"(\w+)=(\d+)", done.stdout)})
+        if not missing(found, shape):
+            break
+        seconds *= 2
+    # Runs that forced nothing would prove nothing.
+    assert missing(found, shape) == []
+    return found
 
 
-def check_that_everything_happened(found: dict[str, int], shape: dict[str, int]) -> None:
-    """A run that forced nothing would prove nothing."""
-    assert found["calls"] > 200
-    assert found["ocalls"] > 50
-    assert found["exits"] >= 8
-    assert found["oneway"] > 0
-    assert found["switched"] > 0
+def missing(found: Counter[str], shape: dict[str, int]) -> list[str]:
+    """Return what did not happen, or too seldom."""
+    least = {"calls": 201, "ocalls": 51, "exits": 8, "oneway": 1, "switched": 1}
     if shape.get("processors") != 1:
-        assert found["hot"] > 0
+        least["hot"] = 1
     if shape.get("take_us") == 1:
-        assert found["withdrawn"] > 0
-        assert found["slept"] > 0
-        assert found["rang"] > 0
-        assert found["timeouts"] > 0
+        least |= dict.fromkeys(("withdrawn", "slept", "rang", "timeouts"), 1)
+    return [name for name, number in least.items() if found[name] < number]
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_every_token_runs_once_under_thread_sanitizer(shape: dict[str, int]) -> None:
-    check_that_everything_happened(run(one_process(native.THREAD), shape=shape), shape)
+    run(one_process(native.THREAD), shape=shape)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_every_token_runs_once_under_address_sanitizer(shape: dict[str, int]) -> None:
-    check_that_everything_happened(run(one_process(native.ADDRESS), shape=shape), shape)
+    run(one_process(native.ADDRESS), shape=shape)
 
 
 @pytest.mark.parametrize("shape", [SHAPES["usual"], SHAPES["hurried"]], ids=["usual", "hurried"])
@@ -90,8 +98,7 @@ def test_every_token_runs_once_across_processes(shape: dict[str, int]) -> None:
     )
     image = native.build_enclave(HERE / "token_enclave.c")
     loader = native.build_loader()
-    found = run(program, shape=shape, words=[f"image={image}", f"loader={loader}"])
-    check_that_everything_happened(found, shape)
+    run(program, shape=shape, words=[f"image={image}", f"loader={loader}"])
 
 
 @pytest.mark.claim("P-ORDERING")
@@ -100,5 +107,4 @@ def test_every_token_runs_once_on_emulated_aarch64(shape: dict[str, int], record
     emulator = native.emulator()
     program = native.build("token_aarch64", one_process_files(), compiler=native.CROSS)
     found = run(emulator, program, shape=shape)
-    check_that_everything_happened(found, shape)
     record_property("count:calls on emulated aarch64", found["calls"] + found["ocalls"])
