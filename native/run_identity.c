@@ -130,11 +130,17 @@ static int own(int pid)
 static long send_signal(int pid, int number)
 {
     if (pid == g_run_program || pid == 0)
-        pid = g_run_program;
+        return kill(g_run_program, number) == 0 ? 0 : -errno;
     /* Neither us, nor everybody, nor a group: ours is in it. */
-    if (pid <= 0 || pid == getpid() || syscall(SYS_tgkill, getpid(), pid, 0) == 0)
+    if (pid < 0 || pid == getpid() || syscall(SYS_tgkill, getpid(), pid, 0) == 0)
         return -EPERM;
-    return kill(pid, number) == 0 ? 0 : -errno;
+    if (number < 0 || number > SIGRTMAX)
+        return -EINVAL;
+    /* Whether a process is there may be asked, as daemons do of their pid files; no other is
+     * signalled, whatever this user may. */
+    if (kill(pid, 0) != 0)
+        return -errno;
+    return number == 0 ? 0 : -EPERM;
 }
 
 long run_identity(struct run_call *call)

@@ -362,6 +362,12 @@ static long process(long number, const uint64_t *a)
     case SYS_sched_setparam:
     case SYS_setpriority:
         return shim_sched(number, a);
+    case SYS_madvise:
+        return -EPERM; /* what the filter does not let through */
+    case SYS_get_robust_list:
+        return INT(0) == (int)SHIM_GATE(SYS_gettid, 0)
+                   ? SHIM_GATE(SYS_get_robust_list, 0, a[1], a[2])
+                   : -EPERM;
     case SYS_personality:
         return a[0] == 0xffffffffu ? 0 : -EPERM;
     case SYS_wait4:

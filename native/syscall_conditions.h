@@ -25,6 +25,21 @@ JUMP(BPF_JEQ, SHIM_THREAD_FLAGS, 0, 1),
 ALLOW,
 TRAP,
 
+/* Advice about its own memory; not that a page of the machine is broken, which root's would be. */
+JUMP(BPF_JEQ, SYS_madvise, 0, 5),
+LOAD(LOW(2)),
+JUMP(BPF_JEQ, MADV_HWPOISON, 2, 0),
+JUMP(BPF_JEQ, MADV_SOFT_OFFLINE, 1, 0),
+ALLOW,
+TRAP,
+
+/* Of another process, an address in its memory. */
+JUMP(BPF_JEQ, SYS_get_robust_list, 0, 4),
+LOAD(LOW(0)),
+JUMP(BPF_JEQ, 0, 0, 1),
+ALLOW,
+TRAP,
+
 /* Signals to itself. */
 JUMP(BPF_JEQ, SYS_tgkill, 3, 0),
 JUMP(BPF_JEQ, SYS_rt_tgsigqueueinfo, 2, 0),

@@ -30,6 +30,11 @@
     (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | \
      CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
 
+/* The C library has no name for it. */
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+
 /* One number, one answer: two instructions. */
 #define WHEN(call, answer) JUMP(BPF_JEQ, SYS_##call, 0, 1), answer
 

@@ -17,6 +17,10 @@
  * A hostile program may jump to the shim's instruction, so a gated call may do nothing that a
  * native one could not be allowed to do. Conditions on arguments are in shim_filter.c: mmap and
  * mremap of no descriptor, clone of threads, tgkill and rt_tgsigqueueinfo to itself, and so on.
+ *
+ * What tells about scheduling (sched_getaffinity, getpriority, ...), capget and the clocks of other
+ * processes take their ids too, and need to for the program's threads: they say what /proc shows to
+ * everybody, and change nothing.
  */
 
 SHIM_NATIVE(futex, "sleeping and waking, in own memory or in the channel")
@@ -34,7 +38,6 @@ SHIM_NATIVE(mprotect, "memory; anonymous pages may become executable, there are 
 SHIM_NATIVE(pkey_mprotect, "memory")
 SHIM_NATIVE(pkey_alloc, "memory")
 SHIM_NATIVE(pkey_free, "memory")
-SHIM_NATIVE(madvise, "memory")
 SHIM_NATIVE(mincore, "memory")
 SHIM_NATIVE(mlock, "memory")
 SHIM_NATIVE(mlock2, "memory")
@@ -44,7 +47,6 @@ SHIM_NATIVE(munlockall, "memory")
 SHIM_NATIVE(msync, "memory; nothing is mapped that it could write back")
 SHIM_NATIVE(membarrier, "threads")
 SHIM_NATIVE(set_robust_list, "threads")
-SHIM_NATIVE(get_robust_list, "threads")
 SHIM_NATIVE(set_tid_address, "threads")
 SHIM_NATIVE(rseq, "threads")
 SHIM_NATIVE(gettid, "own id")
@@ -103,6 +105,8 @@ SHIM_GATED(getpgid, "of itself")
 SHIM_GATED(getsid, "of itself")
 
 SHIM_EMULATED(mmap, "anonymous memory natively; a file is copied into it")
+SHIM_EMULATED(madvise, "natively, but for what takes pages from the whole machine")
+SHIM_EMULATED(get_robust_list, "the own; of others it is an address in their memory")
 SHIM_EMULATED(clone, "threads natively; a process is refused with ENOSYS")
 SHIM_EMULATED(tgkill, "natively to itself, else kill")
 SHIM_EMULATED(tkill, "tgkill to itself")
