@@ -89,6 +89,7 @@ find_missing() {
         need man-db have man
         need procps have ps
         need spin have spin
+        need valgrind test -e /usr/include/valgrind/memcheck.h
         need relacy-dev test -e /usr/include/relacy/relacy.hpp
         # Servers, their clients and peers, for the tests of programs in an enclave.
         need lighttpd have_server lighttpd

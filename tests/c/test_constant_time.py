@@ -18,6 +18,8 @@ import pytest
 
 import native
 from hotcalls.build import build
+from hotcalls.edl.check import parse_file
+from hotcalls.edl.process import emit
 
 COMPARING = re.compile(r"\b(memcmp|bcmp)\s*\(")
 #: The comparisons of bytes in the runtime, on either side of the boundary, and why none of them is
@@ -98,3 +100,62 @@ def test_comparison_that_stops_early_is_found_out(tmp_path: Path, instead: str) 
     """The check can fail."""
     source = (native.ROOT / "examples/vault/vault.c").read_text().replace(LOOP, instead)
     assert branches(compare(tmp_path, source)) != []
+
+
+#: Goes where the secret says: a line of the cache tells which.
+TABLE = "    static const volatile uint8_t g_table[256];\n    difference = g_table[g_key[0]];\n"
+#: Of the parts that make the tag of the secret: an early end of the hash.
+HASH = "    hmac_sha256(g_key, KEY_SIZE, message, size, expected);\n"
+SKIPS = HASH.replace("    hmac", "    if (g_key[3] != 1)\n        hmac")
+
+
+def follow_secret(folder: Path, source: str, level: str) -> subprocess.CompletedProcess[str]:
+    """Run the example under valgrind, its key undefined: 9 if anything depended on the key."""
+    valgrind = shutil.which("valgrind")
+    if valgrind is None:
+        pytest.skip("valgrind is not installed (apt-get install valgrind)")
+    example = native.ROOT / "examples/vault"
+    for name, text in emit(parse_file(example / "vault.edl"), untrusted=False, stub=False).items():
+        (folder / name).write_text(text)
+    shutil.copy(example / "sha256.h", folder)
+    (folder / "vault.c").write_text(source)
+    program = folder / "secret_paths"
+    subprocess.run(
+        [native.CC, *native.WARNINGS, level, f'-DVAULT="{folder / "vault.c"}"', f"-I{folder}",
+         f"-I{native.INCLUDE}", f"-I{native.NATIVE}", "-o", str(program),
+         str(native.TESTS / "c/secret_paths.c")],
+        check=True,
+    )  # fmt: skip
+    return subprocess.run(
+        [valgrind, "-q", "--error-exitcode=9", str(program)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.claim("H-CONSTANT-TIME")
+@pytest.mark.parametrize("level", ["-O0", "-O2", "-O3"])
+def test_no_branch_and_no_address_depends_on_the_secret(tmp_path: Path, level: str) -> None:
+    source = (native.ROOT / "examples/vault/vault.c").read_text()
+    done = follow_secret(tmp_path, source, level)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("part", "instead", "message"),
+    [
+        (LOOP, EARLY, "Conditional jump"),
+        (LOOP, "    difference = memcmp(expected, tag, TAG_SIZE) != 0;\n", "Conditional jump"),
+        (LOOP, TABLE + LOOP, "Use of uninitialised value"),
+        (HASH, SKIPS, "Conditional jump"),
+    ],
+    ids=["early", "memcmp", "table", "hash"],
+)
+def test_path_that_depends_on_the_secret_is_found_out(
+    tmp_path: Path, part: str, instead: str, message: str
+) -> None:
+    """The check can fail."""
+    source = (native.ROOT / "examples/vault/vault.c").read_text()
+    assert part in source
+    done = follow_secret(tmp_path, source.replace(part, instead), "-O2")
+    assert done.returncode == 9
+    assert message in done.stderr
