@@ -169,6 +169,9 @@ const char *run_path_rewrite(const char *path, uint32_t which)
     return g_rewritten[which];
 }
 
+/* More than a file is likely to come and go between two system calls. */
+#define TRIES 8
+
 /* ---- opening ----------------------------------------------------------------------------------- */
 
 static enum run_path_use use_of(int flags)
@@ -306,7 +309,7 @@ static long open_new(int number, int dirfd, const char *path, int flags, uint32_
  * name. What exists is opened as a bare handle first and again through that handle; so is the
  * directory of a file without a name (O_TMPFILE).
  */
-static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
+static long open_once(int dirfd, const char *path, int flags, uint32_t mode)
 {
     bool nameless = (flags & O_TMPFILE) == O_TMPFILE;
     bool only_new = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
@@ -335,6 +338,18 @@ static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
     if (handle >= 0)
         (void)close((int)handle);
     return fd < 0 ? fd : give(fd);
+}
+
+/*
+ * Of several that make the same file all but one find it made: they look again, and what is there now
+ * is judged. A link that leads nowhere is EEXIST for good, as nobody has judged where it leads.
+ */
+static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
+{
+    long fd = open_once(dirfd, path, flags, mode);
+    for (int tries = 0; fd == -EEXIST && (flags & O_EXCL) == 0 && tries < TRIES; tries++)
+        fd = open_once(dirfd, path, flags, mode);
+    return fd;
 }
 
 /* ---- sockets with names ------------------------------------------------------------------------- */

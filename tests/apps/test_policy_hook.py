@@ -69,6 +69,25 @@ def test_the_hook_is_told_the_real_path_the_flags_and_the_use(tmp_path: Path) ->
     assert call.arguments["flags"] & os.O_CREAT
 
 
+@pytest.mark.claim("D-POLICY")
+def test_a_file_that_appears_while_it_is_being_made_is_judged_and_opened(tmp_path: Path) -> None:
+    """Of several that make one file without insisting to be the first, each gets it."""
+    path = tmp_path / "log"
+    seen: list[bool] = []
+
+    def decide(call: Call) -> Answer:
+        if call.path == str(path):
+            seen.append(path.exists())
+            path.touch()
+        return ALLOW
+
+    words = [*PYTHON, f"open({str(path)!r}, 'a').write('said')"]
+    with started(resolve(words), Options(hook=Hook(decide, ["openat"]))) as process:
+        assert process.wait(60) == 0
+    assert path.read_text() == "said"
+    assert seen == [False, True]
+
+
 def test_the_hook_is_told_addresses_and_sizes() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

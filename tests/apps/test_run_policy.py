@@ -51,6 +51,19 @@ def test_a_link_to_a_file_is_judged_by_where_it_leads(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
 
 
+@pytest.mark.claim("D-POLICY")
+def test_no_file_is_made_through_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    """Where it leads has not been judged; without rules it is made, as natively."""
+    link, target = tmp_path / "link", tmp_path / "target"
+    link.symlink_to(target)
+    done = run("tee", str(link), options=under(tmp_path, f'ReadWritePaths = "{tmp_path}"\n'))
+    assert done.returncode == 1
+    assert "File exists" in done.stderr
+    assert not target.exists()
+    assert run("tee", str(link)).returncode == 0
+    assert target.exists()
+
+
 def test_a_path_that_is_read_only_can_be_read_and_not_written(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("old\n")

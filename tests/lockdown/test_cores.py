@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No core of an enclave, and of nothing of ``hotcalls run``, where the machine takes one of everybody.
+"""No core of an enclave, nor of what ``hotcalls run`` starts, where the machine takes everybody's.
 
 The pattern of core files is the whole machine's, so this is tried in the long form alone, as root,
 for a moment; what it was is written back by a process of its own, even when the tests are killed.
