@@ -270,6 +270,8 @@ bool shim_start_thread(void (*body)(void));
 
 /* ---- filter: shim_filter.c ----------------------------------------------------------------- */
 
+/* The files that are mapped, of which `maps` tells, become copies, unless they are root's. */
+bool shim_mapped_copy(int maps);
 /* 0 or -errno. `gate` is the address behind the shim's own instruction. */
 long shim_filter_install(uint64_t gate);
 

@@ -141,8 +141,10 @@ __attribute__((constructor)) static void shim_start(int argc, char **argv, char 
     if (SHIM_GATE(SYS_close_range, 0, ~0u, 0) != 0)
         refuse(125);
     /* But for one, which becomes 0 and can only be read, by the shim: what is mapped here. The
-     * host may not look (shim_maps). Without procfs it is missing. */
-    (void)SHIM_GATE(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+     * host may not look (shim_maps). */
+    if (SHIM_GATE(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0) != 0 ||
+        !shim_mapped_copy(0))
+        refuse(125);
     shim_signal_init();
     if (shim_filter_install(SHIM_PTR(shim_gate_after)) != 0)
         refuse(125);
