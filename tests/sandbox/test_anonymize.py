@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,3 +200,25 @@ def test_file_below_a_writable_folder_is_replaced(
     assert not [s for s in maps(probes.start(probes.path("target"), *words)) if "victim" in s]
     own_folder.chmod(mode)
     assert not [s for s in maps(probes.start(probes.path("target"), *words)) if "victim" in s]
+
+
+@pytest.mark.claim("L-FILES")
+@pytest.mark.parametrize("whose", ["file", "folder", "nobody's"])
+def test_file_of_the_user_is_replaced_wherever_it_lies(probes: Probes, whose: str) -> None:
+    """By its owner, who may write again: others may not write there, as they may below /tmp."""
+    if not probes.as_root:
+        pytest.skip("needs root to own a folder")
+    folder = Path(tempfile.mkdtemp(dir="/var/lib", prefix="hotcalls-test-"))
+    try:
+        library = folder / "victim11.so"
+        shutil.copy(probes.path("victim11.so"), library)
+        folder.chmod(0o755)
+        library.chmod(0o644)
+        if whose != "nobody's":
+            os.chown(library if whose == "file" else folder, probes.uid, probes.uid)
+        words = ("harden", "load", str(library), "anonymize", "maps")
+        found = [s for s in maps(probes.start(probes.path("target"), *words)) if "victim" in s]
+        # Root's stays mapped: so it is the owner that decides here.
+        assert bool(found) == (whose == "nobody's")
+    finally:
+        shutil.rmtree(folder)

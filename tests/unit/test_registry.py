@@ -46,3 +46,45 @@ def test_entry_that_was_never_finished_is_removed_after_a_while(folder: Path) ->
     os.utime(old, (0, 0))
     assert [entry.name for entry in registry.entries()] == ["vault"]
     assert sorted(each.name for each in folder.iterdir()) == sorted([young.name, path.name])
+
+
+@pytest.mark.claim("O-STATISTICS")
+@pytest.mark.parametrize("mode", [0o770, 0o701, 0o755, 0o704, 0o777])
+def test_list_that_others_may_use_is_not_used(folder: Path, mode: int) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    assert registry.register("vault", os.getpid(), [], [], []) is None
+    assert registry.create_counters() is None
+    assert "remove it" in registry.obstacle()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.claim("O-STATISTICS")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make what is another user's")
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_list_of_another_user_is_not_used(folder: Path, tmp_path: Path, kind: str) -> None:
+    """Anybody may make the name in /tmp first."""
+    made = folder if kind == "directory" else tmp_path / "elsewhere"
+    made.mkdir(mode=0o700)
+    if kind == "link":
+        folder.symlink_to(made)
+    os.chown(folder, 65534, 65534, follow_symlinks=False)
+    assert registry.register("vault", os.getpid(), [], [], []) is None
+    assert registry.create_counters() is None
+    assert registry.obstacle() != ""
+    assert list(made.iterdir()) == []
+
+
+@pytest.mark.claim("O-STATISTICS")
+def test_nothing_in_the_list_is_open_to_others(folder: Path) -> None:
+    before = os.umask(0)
+    try:
+        entry = registry.register("vault", os.getpid(), [], [], [])
+        counters = registry.create_counters()
+    finally:
+        os.umask(before)
+    assert entry is not None
+    assert counters is not None
+    os.close(counters.descriptor)
+    for path in (folder, entry, counters.path):
+        assert path.stat().st_mode & 0o077 == 0
