@@ -214,7 +214,7 @@ def memory_group(limit: int) -> Iterator[Path]:
                 time.sleep(0.02)
 
 
-@pytest.mark.claim("P-DEATH")
+@pytest.mark.claim("P-DEATH", "L-EXHAUST")
 def test_enclave_that_the_kernel_ends_for_its_memory_is_lost_and_says_by_what(
     tmp_path: Path,
 ) -> None:

@@ -100,6 +100,7 @@ def test_answer_larger_than_expected_arrives_whole(connect: Any) -> None:
     assert connect().zeros(3_000_000) == bytes(3_000_000)
 
 
+@pytest.mark.claim("E-CLIENTS")
 def test_ocall_goes_to_the_client_that_made_the_call(connect: Any) -> None:
     one = connect(ocalls={"ask": lambda question: "one: " + question})
     two = connect(ocalls={"ask": lambda question: "two: " + question})
@@ -242,6 +243,7 @@ def test_more_clients_than_places_are_refused(server: Server, connect: Any) -> N
 
 
 @needs_root
+@pytest.mark.claim("O-CONNECT")
 def test_client_of_another_user_is_refused(open_folder: Path) -> None:
     with Server(open_folder, "--clients", "1", "--allow-uid", "1") as running:
         answer = as_user(NOBODY, lambda: hotcalls.connect(running.path))
@@ -258,6 +260,7 @@ def test_client_of_an_allowed_user_has_places_of_its_own(open_folder: Path) -> N
 
 
 @needs_root
+@pytest.mark.claim("O-CONNECT")
 def test_socket_is_closed_to_other_users_unless_one_is_allowed(open_folder: Path) -> None:
     with Server(open_folder, "--clients", "1") as running:
         answer = as_user(NOBODY, lambda: hotcalls.connect(running.path))
@@ -265,6 +268,7 @@ def test_socket_is_closed_to_other_users_unless_one_is_allowed(open_folder: Path
 
 
 @needs_root
+@pytest.mark.claim("O-CONNECT")
 def test_server_of_a_stranger_is_refused_unless_named(open_folder: Path) -> None:
     path = str(open_folder / "strange")
     open_folder.chmod(0o777)
@@ -292,6 +296,7 @@ def open_folder(tmp_path: Path) -> Path:
 # ---- clients that end ------------------------------------------------------------------------
 
 
+@pytest.mark.claim("E-CLIENTS")
 def test_place_of_a_client_killed_in_a_call_is_given_out_again(server: Server) -> None:
     code = """
         enclave = hotcalls.connect(path)
@@ -308,6 +313,7 @@ def test_place_of_a_client_killed_in_a_call_is_given_out_again(server: Server) -
         assert one.echo(b"x") + two.echo(b"y") == b"xy"
 
 
+@pytest.mark.claim("E-CLIENTS")
 def test_client_killed_while_the_enclave_waits_for_it_frees_the_thread(server: Server) -> None:
     code = """
         def ask(question):
@@ -326,6 +332,7 @@ def test_client_killed_while_the_enclave_waits_for_it_frees_the_thread(server: S
         each.close()
 
 
+@pytest.mark.claim("E-CLIENTS")
 def test_next_client_of_a_place_begins_with_a_new_generation_and_zeros(tmp_path: Path) -> None:
     with Server(tmp_path, "--clients", "1") as running:
         connection, first, descriptors = receive(running.path)
@@ -342,6 +349,7 @@ def test_next_client_of_a_place_begins_with_a_new_generation_and_zeros(tmp_path:
         connection.close()
 
 
+@pytest.mark.claim("E-CLIENTS")
 def test_channel_that_another_process_keeps_is_not_given_out_again(tmp_path: Path) -> None:
     with Server(tmp_path, "--clients", "1") as running:
         connection, _, descriptors = receive(running.path)
@@ -396,6 +404,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 # ---- clients that are hostile ----------------------------------------------------------------
 
 
+@pytest.mark.claim("E-CLIENTS")
 def test_garbage_on_the_socket_ends_that_connection_only(server: Server, connect: Any) -> None:
     enclave = connect()
     connection, _, descriptors = receive(server.path)
@@ -409,6 +418,7 @@ def test_garbage_on_the_socket_ends_that_connection_only(server: Server, connect
     assert enclave.echo(b"unharmed") == b"unharmed"
 
 
+@pytest.mark.claim("E-CLIENTS")
 def test_client_that_overwrites_its_channel_hurts_itself_only(server: Server, connect: Any) -> None:
     enclave = connect()
     connection, _, descriptors = receive(server.path)
@@ -427,6 +437,7 @@ def test_client_that_overwrites_its_channel_hurts_itself_only(server: Server, co
         each.close()
 
 
+@pytest.mark.claim("E-CLIENTS")
 def test_answer_that_waits_for_one_client_cannot_be_fetched_by_another(connect: Any) -> None:
     one, two = connect(), connect()
     small, message = 4096, one.zeros._signature.encode_arguments((4096,), {})
@@ -445,6 +456,7 @@ def test_answer_that_waits_for_one_client_cannot_be_fetched_by_another(connect: 
     assert int.from_bytes(got[4:8], "little") == _native.VALUE
 
 
+@pytest.mark.claim("E-CLIENTS")
 def test_client_cannot_say_who_comes_and_goes(connect: Any) -> None:
     enclave = connect()
     for id_ in range(len(enclave.functions) + 1, len(enclave.functions) + 4):
