@@ -97,6 +97,15 @@ def findings(path: Path) -> set[str]:
     return {name for name, found in checks.items() if found}
 
 
+def unchecked_calls(path: Path, c_library: Path) -> set[str]:
+    """Return what a file calls although `c_library` has a form of it that checks sizes."""
+    with c_library.open("rb") as file:
+        forms = {symbol.name.partition("@")[0] for symbol in _symbols(ELFFile(file))}
+    checked = {name[2:-4] for name in forms if name.startswith("__") and name.endswith("_chk")}
+    with path.open("rb") as file:
+        return checked & _names_wanted(ELFFile(file))
+
+
 def object_findings(path: Path) -> set[str]:
     """Return what is not hardened about an object file that others link."""
     with path.open("rb") as file:
