@@ -20,8 +20,8 @@
 #define REFUSE RETURN(SECCOMP_RET_ERRNO | ESRMNT)
 
 /* Of the table: answered without the kernel's help, or allowed below under conditions. */
-static const int g_not_as_they_come[] = {SYS_signalfd4, SYS_setsid,    SYS_setpgid,
-                                         SYS_prctl,     SYS_prlimit64, SYS_ioctl};
+static const int g_not_as_they_come[] = {SYS_signalfd4, SYS_setsid, SYS_setpgid, SYS_prctl,
+                                         SYS_prlimit64, SYS_ioctl,  SYS_kill};
 
 /* What this process needs for itself. */
 static const int g_own[] = {
@@ -91,7 +91,7 @@ static bool comes_as_it_is(int number)
     return true;
 }
 
-int run_guard_install(const int *table, size_t count)
+int run_guard_install(const int *table, size_t count, pid_t program)
 {
     static struct program g_program;
     const uint32_t own = (uint32_t)getpid();
@@ -127,6 +127,16 @@ int run_guard_install(const int *table, size_t count)
         JUMP(BPF_JEQ, SYS_tgkill, 0, 4),
         LOAD(LOW(0)),
         JUMP(BPF_JEQ, own, 0, 1),
+        ALLOW,
+        REFUSE,
+
+        /* Whether a process is there may be asked of any. */
+        JUMP(BPF_JEQ, SYS_kill, 0, 7),
+        LOAD(LOW(1)),
+        JUMP(BPF_JEQ, 0, 3, 0),
+        LOAD(LOW(0)),
+        JUMP(BPF_JEQ, own, 1, 0),
+        JUMP(BPF_JEQ, (uint32_t)program, 0, 1),
         ALLOW,
         REFUSE,
 

@@ -225,7 +225,7 @@ static void guard(void)
     int numbers[ROW_COUNT];
     for (uint32_t i = 0; i < ROW_COUNT; i++)
         numbers[i] = run_row(i)->number;
-    if (run_guard_install(numbers, ROW_COUNT) != 0)
+    if (run_guard_install(numbers, ROW_COUNT, g_run_program) != 0)
         run_fail(4, "the filter of the host process: %s; use a kernel with CONFIG_SECCOMP_FILTER",
                  strerror(errno));
 }

@@ -42,7 +42,8 @@ static void in_child(const char *name, void (*act)(const int *, size_t), const i
 
 static void guard(const int *table, size_t count)
 {
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || run_guard_install(table, count) != 0) {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        run_guard_install(table, count, getppid()) != 0) {
         perror("run_guard_install");
         _exit(3);
     }
@@ -88,6 +89,9 @@ int main(int argc, char **argv)
     attempt("clone with high bits",
             syscall(SYS_clone, (1UL << 32) | CLONE_VM | CLONE_THREAD | CLONE_SIGHAND, 0, 0, 0, 0));
     attempt("signal to another", syscall(SYS_tgkill, 1, 1, 0));
+    attempt("signal to a process", kill(1, SIGCONT));
+    attempt("signal to a group", kill(-getpgrp(), SIGCONT));
+    attempt("signal to everybody", kill(-1, SIGCONT));
     attempt("dumpable", prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
     attempt("tracer", prctl(PR_SET_PTRACER, -1L, 0, 0, 0));
     attempt("death signal", prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0));
@@ -96,6 +100,9 @@ int main(int argc, char **argv)
     attempt("TIOCSTI", syscall(SYS_ioctl, 0, 0x5412, "x"));
     attempt("TIOCLINUX", syscall(SYS_ioctl, 0, 0x541C, "x"));
     /* And what it has to be able to do. */
+    attempt("signal to the program", kill(getppid(), SIGCONT));
+    attempt("signal to itself", kill(getpid(), SIGCONT));
+    attempt("asking for a process", kill(getppid(), 0));
     attempt("not dumpable", prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
     attempt("memory", mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
                            0) == MAP_FAILED
