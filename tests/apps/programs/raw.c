@@ -2,8 +2,8 @@
 /*
  * Makes system calls by the bare instruction, past the C library and whatever was loaded in its
  * place. Arguments: the numbers; the arguments of each call are all the address of some zeros.
- * Prints "NUMBER RESULT" for each, -errno as the kernel has it. The number -80 is getpid of i386 by
- * int 0x80.
+ * Prints "NUMBER RESULT" for each, -errno as the kernel has it. A negative number is a call of i386,
+ * by int 0x80.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -14,9 +14,9 @@ static long bare(long number, long argument)
     register long fourth __asm__("r10") = argument;
     register long fifth __asm__("r8") = argument;
     register long sixth __asm__("r9") = argument;
-    long result = 20;
-    if (number == -80) {
-        __asm__ volatile("int $0x80" : "+a"(result) : : "memory");
+    long result = -number;
+    if (number < 0) {
+        __asm__ volatile("int $0x80" : "+a"(result) : "b"(0), "c"(0), "d"(0) : "memory");
         return result;
     }
     __asm__ volatile("syscall"
