@@ -186,6 +186,8 @@ class Codec:
             raise self._refusal(error) from None
 
     def _refusal(self, error: Exception) -> Exception:
+        if isinstance(error, MemoryError):
+            return error
         if isinstance(error, Mismatch):
             return TypeError(str(error))
         if isinstance(error, RecursionError):
@@ -210,6 +212,9 @@ class Codec:
                 return self._only_plain(values) if self._has_plain else values
         except Exception as second:
             error = second
+        if isinstance(error, MemoryError):
+            # Not the message is to blame; msgspec reserves nothing that a message only announces.
+            raise error
         raise MessageError(self._explain(error)) from None
 
     def _explain(self, error: Exception) -> str:

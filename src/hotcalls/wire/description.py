@@ -58,7 +58,7 @@ def signature_from(description: object) -> Signature:
     """Make a signature of a description; :class:`SignatureError` when it is none."""
     try:
         return _signature(description)
-    except SignatureError:
+    except (SignatureError, MemoryError):
         raise
     except ImportError as error:
         raise SignatureError(f"the interface has numpy arrays, and {error}") from None
@@ -91,6 +91,8 @@ def decode_interface(data: bytes) -> tuple[list[Signature], list[Signature]]:
         )
     try:
         found = msgspec.json.decode(data, type=dict[str, list[Any]])
+    except MemoryError:
+        raise
     except Exception as error:
         raise SignatureError(f"not an interface: {printable(str(error), NAME_MAX)}") from None
     if found.keys() != {"ecalls", "ocalls"}:

@@ -76,6 +76,8 @@ def decode_exception(data: bytes) -> RemoteError:
         raise MessageError(f"an exception of {len(data)} bytes")
     try:
         name, message, trace = _decode(data)
+    except MemoryError:
+        raise
     except Exception as error:
         raise MessageError(f"an exception: {printable(str(error), NAME_MAX)}") from None
     name = printable(name, NAME_MAX) or "Exception"
