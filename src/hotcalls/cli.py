@@ -148,14 +148,26 @@ def exit_code(error: BaseException) -> int:
     return EXIT_FAILED
 
 
+def debugging() -> bool:
+    """Whether an error is to be shown with its traceback."""
+    return os.environ.get("HOTCALLS_DEBUG", "") not in ("", "0")
+
+
+def text_of(error: BaseException) -> str:
+    """Return what `error` says, as people read it."""
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{where}{error.strerror}"
+    if isinstance(error, MemoryError):
+        return str(error) or "no memory"
+    return str(error) or type(error).__name__
+
+
 def _fail(error: Exception) -> NoReturn:
     """Print `error` as one line (an EDL error as its own lines) and leave."""
-    if os.environ.get("HOTCALLS_DEBUG", "") not in ("", "0"):
+    if debugging():
         raise error
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        text = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    else:
-        text = str(error) or type(error).__name__
+    text = text_of(error)
     if exit_code(error) == EXIT_REFUSED:
         # Begins with file:line:column, which editors look for; the source line and a caret follow.
         click.echo(text, err=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hotcalls import cli
 from hotcalls.apps import launcher
 from hotcalls.apps.launcher import Options
 from hotcalls.apps.program import Program, ProgramError, resolve
@@ -59,6 +60,28 @@ def read_policy(name: str | None) -> Policy | None:
         raise PolicyError(
             f"there is no such file, and the policies that are shipped are {known}", path=str(path)
         ) from error
+
+
+@contextlib.contextmanager
+def failing(name: str, program: str) -> Iterator[None]:
+    """End with the exit codes of env(1), none of which is mistaken for the program's own.
+
+    A policy or a hook that is refused is an input of ours, and left to the command line. So is
+    everything with HOTCALLS_DEBUG=1, which shows where it came from.
+    """
+    try:
+        yield
+    except ProgramError as error:
+        click.echo(f"hotcalls {name}: {error}", err=True)
+        sys.exit(error.exit_status)
+    except (HotcallsError, OSError, MemoryError) as error:
+        if cli.exit_code(error) == cli.EXIT_REFUSED or cli.debugging():
+            raise
+        why = cli.text_of(error)
+        if not isinstance(error, HotcallsError) and getattr(error, "filename", None) is None:
+            why = f"starting {program}: {why}"
+        click.echo(f"hotcalls {name}: {why}", err=True)
+        sys.exit(launcher.EXIT_FAILED)
 
 
 def _hook(name: str | None, calls: str | None, timeout_s: float) -> Hook | None:
@@ -224,22 +247,15 @@ def run_command(
     Every system call that reaches outside leaves it as an ocall to a host process, which owns all
     descriptors, and which a policy tells what to allow.
     """
-    try:
+    with failing("run", command[0]):
         options = Options(mode=mode, policy=read_policy(policy_name))
         options.hook = _hook(policy_hook, policy_hook_calls, policy_hook_timeout)
         program = resolve(list(command))
-    except ProgramError as error:
-        click.echo(f"hotcalls run: {error}", err=True)
-        sys.exit(error.exit_status)
-    if options.policy is None:
-        _say_what_is_not_contained(learn_policy is not None)
-    try:
+        if options.policy is None:
+            _say_what_is_not_contained(learn_policy is not None)
         if stats_file is not None:
             with stats_file.open("w+b") as target:
                 options.stats_fd = target.fileno()
                 _run(program, options, learn_policy, False, log)
         else:
             _run(program, options, learn_policy, stats, log)
-    except (HotcallsError, OSError) as error:
-        click.echo(f"hotcalls run: {error}", err=True)
-        sys.exit(launcher.EXIT_FAILED)

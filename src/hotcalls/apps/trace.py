@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -17,8 +16,7 @@ import click
 from hotcalls.apps import launcher, policy_groups, run, syscalls
 from hotcalls.apps import stats as statistics
 from hotcalls.apps.launcher import Options
-from hotcalls.apps.program import Program, ProgramError, resolve
-from hotcalls.errors import HotcallsError
+from hotcalls.apps.program import Program, resolve
 
 _PATH = click.Path(dir_okay=False, path_type=Path)
 _INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -144,13 +142,9 @@ def trace_command(
     """Run PROGRAM in a process enclave and print its calls as strace does."""
     if not count and (bench is not None or cycles_per_call is not None):
         raise click.UsageError("--bench and --cycles-per-call belong to -c")
-    try:
+    with run.failing("trace", command[0]):
         options = Options(mode=mode, policy=run.read_policy(policy_name), trace=chosen(expressions))
         program = resolve(list(command))
-    except ProgramError as error:
-        click.echo(f"hotcalls trace: {error}", err=True)
-        sys.exit(error.exit_status)
-    try:
         if count:
             launcher.leave_like(_count(program, options, output, bench, cycles_per_call))
         with contextlib.ExitStack() as stack:
@@ -161,6 +155,3 @@ def trace_command(
                 options.trace_fd = os.dup(2)
                 stack.callback(os.close, options.trace_fd)
             launcher.replace(program, options)
-    except (HotcallsError, OSError) as error:
-        click.echo(f"hotcalls trace: {error}", err=True)
-        sys.exit(launcher.EXIT_FAILED)
