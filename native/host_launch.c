@@ -49,6 +49,14 @@ static enum hc_status make_region(hc_enclave *enclave, const struct hc_launch_op
     return status;
 }
 
+/* What to look into when a signal has ended it that is no mistake of its own. */
+static const char *who_kills(int number)
+{
+    return number == SIGKILL ? "; the kernel does that where memory runs out (dmesg says so), "
+                               "otherwise somebody did"
+                             : "";
+}
+
 /* Waits until the enclave says READY, fails, ends, or takes too long. */
 static enum hc_status await_ready(hc_enclave *enclave, const struct hc_launch_options *options,
                                   struct hc_error *error)
@@ -68,8 +76,9 @@ static enum hc_status await_ready(hc_enclave *enclave, const struct hc_launch_op
         if (state == HC_STATE_FAILED || ended) {
             if (host_read_report(enclave, &report)) {
                 if (report.status == HC_ERR_PEER_LOST)
-                    host_error(error, HC_ERR_PEER_LOST, 0, "the enclave ended while it started: %s",
-                               report.text);
+                    host_error(error, HC_ERR_PEER_LOST, 0,
+                               "the enclave ended while it started: %s%s", report.text,
+                               who_kills(report.signal));
                 else if (error != NULL)
                     *error = report;
                 if (error != NULL)
@@ -82,8 +91,9 @@ static enum hc_status await_ready(hc_enclave *enclave, const struct hc_launch_op
                 host_error(error, HC_ERR_PEER_LOST, 0, "the enclave ended while it started");
                 if (enclave->signal != 0)
                     host_error(error, HC_ERR_PEER_LOST, 0,
-                               "the enclave ended while it started: %s (signal %d)",
-                               strsignal(enclave->signal), enclave->signal);
+                               "the enclave ended while it started: %s (signal %d)%s",
+                               strsignal(enclave->signal), enclave->signal,
+                               who_kills(enclave->signal));
                 else if (enclave->exit_status >= 0)
                     host_error(error, HC_ERR_PEER_LOST, 0,
                                "the enclave ended while it started: exit status %d",

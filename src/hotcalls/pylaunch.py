@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -77,18 +78,23 @@ def launch_module(
         repeated = _Conversation(module, ocalls, how.debug, server, conversation)
         return _start(module, repeated, options, dataclasses.replace(how, again=True))
 
-    enclave = PythonEnclave(
-        module.name,
-        native,
-        conversation.ecalls,
-        conversation.ocalls,
-        server,
-        window_size=options["window_size"],
-        responders=options["responders"],
-        start_again=start_again if restart else None,
-    )
-    conversation.access.memory = SharedAccess(enclave)
-    declare.bind(declare.module_key(module.file), enclave)
+    try:
+        enclave = PythonEnclave(
+            module.name,
+            native,
+            conversation.ecalls,
+            conversation.ocalls,
+            server,
+            window_size=options["window_size"],
+            responders=options["responders"],
+            start_again=start_again if restart else None,
+        )
+        conversation.access.memory = SharedAccess(enclave)
+        declare.bind(declare.module_key(module.file), enclave)
+    except BaseException:
+        # No memory, an interrupt: nobody gets it, who could close it.
+        native.close()
+        raise
     return enclave
 
 
@@ -303,7 +309,9 @@ def _start(
             )
         except _native.NativeError as error:
             text = f"{module.name}: {error.text.replace('the loader ', 'the interpreter ', 1)}"
-            if error.status == "HC_ERR_PEER_LOST" and conversation.silent:
+            # SIGKILL is nobody's mistake in a set-up: the text says whose it may be.
+            killed = error.signal == signal.SIGKILL
+            if error.status == "HC_ERR_PEER_LOST" and conversation.silent and not killed:
                 text += (
                     f"; {name} did not come as far as loading hotcalls (what it printed is in the "
                     f"log): it has to be Python {sys.version_info.major}.{sys.version_info.minor}, "
