@@ -126,12 +126,18 @@ class CEnclave(Enclave):
                 {**options, "digest": digest},
             )
 
-        super().__init__(name, start(), options["window_size"], start if restart else None)
-        self._responders = options["responders"]
-        self._name_functions(
-            {codec.name: CFunction(self, codec) for codec in tables.ecalls},
-            [codec.name for codec in tables.ocalls],
-        )
+        native = start()
+        try:
+            super().__init__(name, native, options["window_size"], start if restart else None)
+            self._responders = options["responders"]
+            self._name_functions(
+                {codec.name: CFunction(self, codec) for codec in tables.ecalls},
+                [codec.name for codec in tables.ocalls],
+            )
+        except BaseException:
+            # No memory, an interrupt: nobody gets it, who could close it.
+            native.close()
+            raise
 
     def _serve_ocall(self, id_: int, payload: bytes, window: bytes) -> Any:
         """Run one ocall; called by the native runtime in whichever thread waits or responds.

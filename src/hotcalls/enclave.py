@@ -50,6 +50,7 @@ class Enclave:
     """
 
     _entry: Path | None = None
+    _owner = 0  # no process: not made yet
     _log: LogReader | None = None
 
     def __init__(
@@ -96,9 +97,9 @@ class Enclave:
             )
 
     def _unregister(self) -> None:
-        entry, self._entry = self._entry, None
         if os.getpid() == self._owner:
-            registry.forget(entry)
+            registry.forget(self._entry)
+        self._entry = None
 
     def __getattr__(self, name: str) -> Any:
         """Say which functions there are."""
@@ -193,6 +194,7 @@ class Enclave:
         enclave was closed.
         """
         if self.closed:
+            self._unregister()  # if there was no memory for it the first time
             return
         self._start_again = None
         error: OnewayError | None = None
@@ -203,8 +205,10 @@ class Enclave:
                 error = oneway
             except HotcallsError:
                 pass
-        self._unregister()
-        self._native.close()
+        try:
+            self._unregister()
+        finally:
+            self._native.close()
         if self._collector is not None and os.getpid() == self._owner:
             self._collector.end()
         if self._log is not None:
@@ -216,10 +220,12 @@ class Enclave:
         """End it while the native object is whole: threads of the runtime may be in an ocall."""
         native = self.__dict__.get("_native")
         if native is not None:
-            self._unregister()
-            native.close()
-            if self._log is not None:
-                self._log.end()
+            try:
+                self._unregister()
+            finally:
+                native.close()
+                if self._log is not None:
+                    self._log.end()
 
     def __enter__(self) -> Enclave:  # noqa: PYI034 -- Self came with Python 3.11
         """Return the enclave; EnclaveLost if it was closed."""

@@ -184,7 +184,9 @@ def _write(path: Path, entry: dict[str, Any]) -> Path:
             os.close(file)
         draft.rename(path)
     except BaseException:
+        # Also what it became: rename() makes a new Path, for which there may be no memory.
         forget(draft)
+        forget(path)
         raise
     return path
 
