@@ -42,14 +42,22 @@ cdef enum:
     HELD_US = 3
     HELP_US = 50
 
+# Memory for a few frames comes back soon or not at all.
+cdef enum:
+    DELIVERIES = 100
+    DELIVERY_US = 1000
+
+cdef extern from "<unistd.h>" nogil:
+    int usleep(unsigned int microseconds)
+
 
 @cython.no_gc_clear  # what the runtime reads of it has to stay until it is over
 cdef class Posted:
     """A call that any thread may collect.
 
-    ``done(error, kind, ms, buffers)`` is called once, by whichever thread collects it: with a
+    ``done(error, kind, ms, buffers)`` is called by whichever thread collects it: with a
     :class:`NativeError`, or with the answer; of a Python enclave `ms` is the message and `kind`
-    what it is.
+    what it is. It is called once; if it raises, again, with what it raised.
     """
     cdef hc_async_call made
     cdef readonly Enclave native
@@ -123,10 +131,30 @@ cdef class Posted:
         done = self.done
         self.done = None
         Py_DECREF(self)  # the reference of _post
+        self._deliver(done, error, kind, ms, buffers)
+
+    cdef int _deliver(self, done, error, uint32_t kind, ms, buffers) except -1:
+        """Call `done`; what keeps it from taking the answer in is then what the call came to.
+
+        Whoever waits would otherwise do so for ever: `done` can be called until it has succeeded.
+        """
+        cdef int left = DELIVERIES
         try:
             done(error, kind, ms, buffers)
+            return 0
         except BaseException as wrong:
-            report_unraisable(wrong, done)
+            error = wrong
+        while left != 0:
+            left -= 1
+            try:
+                done(error, HC_PY_VALUE, b"", b"")
+                break
+            except BaseException:
+                with nogil:
+                    usleep(DELIVERY_US)
+        if left == 0 or not isinstance(error, MemoryError):
+            report_unraisable(error, done)
+        return 0
 
     cdef tuple _read(self):
         cdef hc_status status

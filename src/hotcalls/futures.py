@@ -57,12 +57,16 @@ class Future(concurrent.futures.Future):  # type: ignore[type-arg]
             self._end(value, None)
 
     def _end(self, value: Any, error: BaseException | None) -> None:
-        # It may have timed out just now: then what comes later is lost.
-        with contextlib.suppress(concurrent.futures.InvalidStateError):
+        try:
             if error is None:
                 self.set_result(value)
             else:
                 self.set_exception(error)
+        except concurrent.futures.InvalidStateError:
+            # It may have timed out just now: then what comes later is lost. Or there was no memory
+            # to wake with who waits, and this is the second time.
+            with self._condition:
+                self._condition.notify_all()
 
     def _expire(self, error: BaseException) -> None:
         """Its own timeout is over."""
@@ -150,14 +154,17 @@ class Collector:
         self._deadlines: list[tuple[float, int, weakref.ref[Future]]] = []
         self._numbers = itertools.count()
         try:
+            self._poll = select.poll()
+            for descriptor in self._descriptors:
+                self._poll.register(descriptor, select.POLLIN)
             self._thread = Background(self._run, name)
         except BaseException:
             self._close()
             raise
 
     def serves(self, native: _native.Enclave) -> bool:
-        """Whether it collects for this process."""
-        return self._native() is native
+        """Whether it collects for this process; not, when its thread had no memory to go on."""
+        return self._native() is native and self._thread.is_alive()
 
     def expect(self, future: Future, timeout: float) -> None:
         """Give up a future that is not completed in time."""
@@ -174,22 +181,17 @@ class Collector:
             self._thread.join(LOOK_SECONDS)
 
     def _run(self) -> None:
-        poll = select.poll()
-        for descriptor in self._descriptors:
-            poll.register(descriptor, select.POLLIN)
+        goes_on = True
         try:
-            while self._goes_on(poll):
-                pass
+            while goes_on:
+                try:
+                    goes_on = self._turn(self._poll.poll(self._patience_ms()))
+                except (OSError, MemoryError, SystemError):
+                    # Without this thread futures that nobody looks at would wait for ever.
+                    # SystemError is what CPython 3.11 raises without memory for a frame.
+                    time.sleep(PATIENCE_SECONDS)
         finally:
             self._close()
-
-    def _goes_on(self, poll: select.poll) -> bool:
-        try:
-            return self._turn(poll.poll(self._patience_ms()))
-        except (OSError, MemoryError):
-            # Without this thread futures that nobody looks at would wait for ever.
-            time.sleep(PATIENCE_SECONDS)
-            return True
 
     def _close(self) -> None:
         for descriptor in self._descriptors:
