@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An enclave whose interpreter can be told to have no memory (nomemory.c). Enclave side."""
+
+import nomemory
+
+import hotcalls
+
+
+@hotcalls.ocall
+def ask(question: str) -> str:
+    """Ask the host."""
+
+
+@hotcalls.startup
+def start(greeting: str) -> None:
+    """Take what greetings begin with."""
+    global word
+    word = greeting
+
+
+@hotcalls.ecall
+def greet(name: str) -> str:
+    """Call back."""
+    return f"{word} {ask(name)}"
+
+
+@hotcalls.ecall
+def length(text: str) -> int:
+    """Take and return what fits into a message."""
+    return len(text)
+
+
+@hotcalls.ecall
+def repeat(data: bytes) -> bytes:
+    """Return what does not."""
+    return data * 100_000
+
+
+@hotcalls.ecall
+def refuse(name: str) -> None:
+    """Raise."""
+    raise ValueError(f"no {name} here")
+
+
+@hotcalls.ecall
+def arm(n: int) -> None:
+    """Have no memory for the n-th allocation from here on."""
+    nomemory.arm(n)
+
+
+@hotcalls.ecall
+def disarm() -> bool:
+    """Return whether it came to that."""
+    return bool(nomemory.disarm()[1])
