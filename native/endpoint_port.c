@@ -95,15 +95,25 @@ static struct hc_slot *take_slot(struct endpoint *endpoint, struct hc_thread *th
     return NULL;
 }
 
+/*
+ * Was the newest call of a lane begun and never posted, as by a longjmp? Then its word is not one
+ * of its own. What was collected or given up was posted, whatever the peer wrote there since.
+ */
+static bool was_never_posted(const struct hc_lane_out *lane)
+{
+    uint64_t n = lane->tail - 1u;
+    if ((((lane->returned | lane->abandoned) >> (n & lane->mask)) & 1u) != 0)
+        return false;
+    return hc_progress_of(hc_untrusted_u64(&hc_out_cell(lane, n)->word), n) == HC_PROGRESS_POISON;
+}
+
 static void give_slot(struct endpoint *endpoint, struct hc_slot *slot)
 {
     (void)pthread_mutex_lock(&g_give_lock);
     if (!endpoint->closed) {
         struct hc_lane_out *lane = slot->port.out;
-        /* Begun and never posted, as by a longjmp: nobody will answer it. */
-        while (lane->tail != lane->oldest && slot->port.batch_from == 0 &&
-               hc_progress_of(hc_untrusted_u64(&hc_out_cell(lane, lane->tail - 1u)->word),
-                              lane->tail - 1u) == HC_PROGRESS_POISON)
+        /* Nobody will answer it. */
+        while (lane->tail != lane->oldest && slot->port.batch_from == 0 && was_never_posted(lane))
             hc_lane_take_back(lane, lane->tail - 1u);
         if (slot->port.batch_from != 0)
             hc_batch_end(&slot->port);
