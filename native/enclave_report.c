@@ -25,11 +25,11 @@ static void write_report(enum hc_status status, int error, uint32_t call, const 
 {
     struct hc_report *u_report = &g_u_header->board[HC_ENCLAVE].report;
     size_t size = strnlen(text, sizeof u_report->text - 1u);
-    u_report->status = (uint32_t)status;
-    u_report->error = (uint32_t)error;
-    u_report->call = call;
-    memcpy(u_report->text, text, size);
-    u_report->text[size] = '\0';
+    hc_untrusted_store_u32(&u_report->status, (uint32_t)status);
+    hc_untrusted_store_u32(&u_report->error, (uint32_t)error);
+    hc_untrusted_store_u32(&u_report->call, call);
+    hc_copy_out(u_report->text, text, size);
+    hc_copy_out(u_report->text + size, "", 1);
     /* SYNC: release pairs with host_read_report, written; publishes the report. */
     __atomic_store_n(&u_report->written, 1u, __ATOMIC_RELEASE);
 }
