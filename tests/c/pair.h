@@ -30,6 +30,8 @@ struct pair {
     struct hc_thread owner[HC_SIDES];  /* of the thread that owns slots on each side */
     /* What happens while a side sleeps or yields; NULL: nothing. */
     void (*other)(enum hc_side waiting);
+    /* The port that a thread of a side calls through, if not as below. */
+    struct hc_port *(*port)(enum hc_side side);
     bool lost;        /* has the peer's process ended? */
     bool interrupted; /* is a KeyboardInterrupt pending? */
     uint32_t sleeps;
@@ -231,16 +233,20 @@ static inline void pair_rung(enum hc_side waiting)
 static inline struct hc_port *pair_current(enum hc_side side)
 {
     struct hc_thread *threads[] = {&g_pair.thread[side], &g_pair.owner[side]};
+    if (g_pair.port != NULL)
+        return g_pair.port(side);
     for (int i = 0; i < 2; i++)
         if (threads[i]->current != NULL && !threads[i]->current->busy)
             return threads[i]->current;
     return pair_port(side, 1);
 }
 
-/* A plain call with a fixed part and no buffers. */
+/* A plain call with a fixed part and no buffers; through no port when there is none. */
 static inline enum hc_status pair_call(struct hc_port *port, uint32_t id, void *ms, size_t size)
 {
     struct hc_call call;
+    if (port == NULL)
+        return HC_ERR_NO_SLOT;
     enum hc_status status = hc_call_begin(port, &call, id, size, 0);
     if (status == HC_OK)
         status = hc_call_run(&call, ms, size);
@@ -260,6 +266,8 @@ static inline enum hc_status pair_oneway(struct hc_port *port, uint32_t id, cons
                                          size_t size)
 {
     struct hc_call call;
+    if (port == NULL)
+        return HC_ERR_NO_SLOT;
     enum hc_status status = hc_call_begin(port, &call, id, size, 0);
     return status != HC_OK ? status : hc_call_oneway(&call, ms, size);
 }

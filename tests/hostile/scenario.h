@@ -14,30 +14,53 @@ struct scenario {
     void (*body)(void);
 };
 
+/* The ends are those of pair.h, unless the file of the scenarios has others. */
+#ifndef SCENARIO_ENDS
+static struct hc_end *scenario_end(int side)
+{
+    return &g_pair.end[side];
+}
+
+/* What a thread of this side that runs calls is in. */
+static struct hc_thread *scenario_thread(int side)
+{
+    return &g_pair.thread[side];
+}
+
+static void scenario_stop(void)
+{
+    pair_stop();
+}
+#endif
+
 static enum hc_status g_expected; /* what ends calls of this scenario if nobody interferes */
 static bool g_hint;               /* nothing but hints is rewritten */
 static uint64_t g_last_run[PAIR_SLOTS][HC_LANES];
 static uint64_t g_wrong_answers, g_errors;
 
-/* Before a bridge returns: was this number of this lane run before? */
+/* Was the number of the call that this port runs, if any, run before on its lane? */
+static void check_number(const struct hc_port *port)
+{
+    if (port == NULL || port->running.u_cell == NULL)
+        return;
+    size_t at = (size_t)((uint8_t *)port->running.u_cell - g_pair.u_base);
+    uint64_t slot = (at - g_pair.geometry.slots_at) / g_pair.geometry.slot_stride;
+    uint64_t lane = (at - g_pair.geometry.slots_at - slot * g_pair.geometry.slot_stride -
+                     sizeof(struct hc_slot_control)) /
+                    (PAIR_CELLS * sizeof(struct hc_cell));
+    CHECK(slot < PAIR_SLOTS && lane < HC_LANES);
+    if (port->depth > 1)
+        return;
+    CHECK(port->running.n > g_last_run[slot][lane]);
+    g_last_run[slot][lane] = port->running.n;
+}
+
+/* Before a bridge returns. */
 static void in_the_middle(void)
 {
     stepper_point();
-    for (int side = 0; side < HC_SIDES; side++) {
-        struct hc_port *port = g_pair.thread[side].current;
-        if (port == NULL || port->running.u_cell == NULL)
-            continue;
-        size_t at = (size_t)((uint8_t *)port->running.u_cell - g_pair.u_base);
-        uint64_t slot = (at - g_pair.geometry.slots_at) / g_pair.geometry.slot_stride;
-        uint64_t lane = (at - g_pair.geometry.slots_at - slot * g_pair.geometry.slot_stride -
-                         sizeof(struct hc_slot_control)) /
-                        (PAIR_CELLS * sizeof(struct hc_cell));
-        CHECK(slot < PAIR_SLOTS && lane < HC_LANES);
-        if (port->depth > 1)
-            continue;
-        CHECK(port->running.n > g_last_run[slot][lane]);
-        g_last_run[slot][lane] = port->running.n;
-    }
+    for (int side = 0; side < HC_SIDES; side++)
+        check_number(scenario_thread(side)->current);
 }
 
 /* A call ended: with an answer, which is `right` or not, or with a status that has a name. */
@@ -54,7 +77,7 @@ static void ended(enum hc_status status, bool right)
     }
 }
 
-static struct hc_port *host_port(void)
+static inline struct hc_port *host_port(void)
 {
     for (uint32_t i = 0; i < PAIR_HOST_SLOTS; i++) {
         struct hc_port *port = pair_port(HC_HOST, i);

@@ -2,17 +2,18 @@
 /*
  * script.c -- a peer that rewrites one field of the channel, at every step, to every telling value.
  *
- *     script SCENARIO each|all [ROUNDS SEED]
+ *     script SCENARIO none|some|each|all [ROUNDS SEED]
  *
- * A scenario is an honest run of calls between the two sides of pair.h. It is run once to count its
- * steps, which are the accesses of the code to the channel (steps.h); then once for each step, field
- * (fields.h) and value, and before that step the field is overwritten; `all` of them, or `each` field
- * of a name at each step, with its places and values in turn. Then ROUNDS times with several random fields, steps and values. Whatever follows: each call ends
- * with an answer or a typed error after a bounded number of waits; no call number of a lane is run
- * twice; nothing outside the region or the private memory of a side is touched (AddressSanitizer,
- * and the pages around the region); what was checked is not read again; the private books of both
- * sides stay sound; and fields that are only hints change no answer. SCENARIOS is the file that has
- * them: those of the runtime, or those of a Python enclave.
+ * A scenario is an honest run of calls between the two sides of pair.h, or of sides.h. It is run once
+ * to count its steps, which are the accesses of the code to the channel (steps.h); then once for each
+ * step, field (fields.h) and value, and before that step the field is overwritten. `all`: every place
+ * of every field at every step; `each` field of a name at each step, with its places and values in
+ * turn; or at `some` of the steps; or `none`. Then ROUNDS times with several random fields, steps and
+ * values. Whatever follows: each call ends with an answer or a typed error after a bounded number of
+ * waits; no call number of a lane is run twice; nothing outside the region or the private memory of a
+ * side is touched (AddressSanitizer, and the pages around the region); what was checked is not read
+ * again; the private books of both sides stay sound; and fields that are only hints change no answer.
+ * SCENARIOS is the file that has them.
  */
 #define CHECK_OWN_MAIN
 #include "fields.h"
@@ -159,12 +160,25 @@ static void list_fields(void)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
+/* Whatever is noted about a call of a lane is noted about one that is out. */
+static void check_lane(const struct hc_lane_out *lane)
+{
+    uint64_t out = 0;
+    CHECK(lane->tail - lane->oldest <= PAIR_CELLS);
+    CHECK(lane->window.count <= lane->tail - lane->oldest);
+    for (uint64_t n = lane->oldest; n != lane->tail; n++)
+        out |= UINT64_C(1) << (n & lane->mask);
+    CHECK_EQ(lane->returned & ~out, 0);
+    CHECK_EQ(lane->abandoned & ~out, 0);
+    CHECK_EQ(lane->oneway & ~out, 0);
+}
+
 static void check_books(void)
 {
     for (int side = 0; side < HC_SIDES; side++) {
         CHECK(g_pair.thread[side].current == NULL && g_pair.owner[side].current == NULL);
         for (uint32_t i = 0; i < PAIR_SLOTS; i++) {
-            struct hc_slot *slot = &g_pair.end[side].slots[i];
+            struct hc_slot *slot = &scenario_end(side)->slots[i];
             CHECK_EQ(slot->port.depth, 0);
             CHECK_EQ(slot->reverse.depth, 0);
             CHECK_EQ(slot->port.arena.used, 0);
@@ -172,8 +186,7 @@ static void check_books(void)
             CHECK(slot->port.allow == NULL && slot->reverse.allow == NULL);
             for (uint32_t lane = 0; lane < HC_LANES; lane++) {
                 CHECK_EQ(slot->in[lane].claim, 0);
-                CHECK(slot->out[lane].tail - slot->out[lane].oldest <= PAIR_CELLS);
-                CHECK(slot->out[lane].window.count <= PAIR_CELLS);
+                check_lane(&slot->out[lane]);
             }
         }
     }
@@ -186,12 +199,12 @@ static void run(const struct scenario *scenario, bool sealed)
     g_in_the_middle = in_the_middle;
     memset(g_last_run, 0, sizeof g_last_run);
     for (int side = 0; side < HC_SIDES; side++) {
-        struct hc_bounds *bounds = &g_pair.end[side].bounds;
+        struct hc_bounds *bounds = &scenario_end(side)->bounds;
         bounds->take = 1000;
         bounds->spin = 2000;
         bounds->avoid = 0;
         for (uint32_t i = 0; i < PAIR_SLOTS; i++) {
-            struct hc_slot *slot = &g_pair.end[side].slots[i];
+            struct hc_slot *slot = &scenario_end(side)->slots[i];
             slot->port.timeout = slot->reverse.timeout = g_hint ? 0 : 60000;
         }
     }
@@ -201,7 +214,7 @@ static void run(const struct scenario *scenario, bool sealed)
     stepper_point();
     stepper_stop();
     check_books();
-    pair_stop();
+    scenario_stop();
 }
 
 static void forge_one(const struct scenario *scenario, uint64_t step, const struct field *field,
@@ -218,13 +231,20 @@ static uint64_t values_of(const struct field *field)
     return field->what == WORD ? VALUES_WORD : VALUES_NARROW;
 }
 
+/*
+ * Every place at every step: with every value where a value decides anything, otherwise with some of
+ * them in turn, so that each value meets some of the steps.
+ */
 static uint64_t run_all(const struct scenario *scenario, uint64_t steps)
 {
+    static const uint64_t strides[] = {[WORD] = 1, [VALUE] = 1, [DATA] = 4, [HINT] = VALUES_NARROW};
     uint64_t runs = 0;
     for (uint64_t at = 0; at < steps; at++)
-        for (uint32_t f = 0; f < g_field_count; f++)
-            for (uint64_t v = 0; v < values_of(&g_fields[f]); v++, runs++)
+        for (uint32_t f = 0; f < g_field_count; f++) {
+            uint64_t stride = strides[g_fields[f].what];
+            for (uint64_t v = (at + f) % stride; v < values_of(&g_fields[f]); v += stride, runs++)
                 forge_one(scenario, at, &g_fields[f], v);
+        }
     return runs;
 }
 
@@ -242,23 +262,30 @@ static uint32_t places_of(const char *name, const uint8_t *used, const struct fi
     return count;
 }
 
-/* Fields of one name stand for each other: places and values in turn. */
-static uint64_t run_each(const struct scenario *scenario, uint64_t steps, const uint8_t *used)
+/*
+ * Fields of one name stand for each other: places and values in turn. Of the steps one of `stride`,
+ * for each name others, from `first` on.
+ */
+static uint64_t run_each(const struct scenario *scenario, uint64_t steps, const uint8_t *used,
+                         uint64_t stride, uint64_t first)
 {
     const struct field *places[FIELDS_MAX];
     uint64_t runs = 0;
     for (uint32_t f = 0; f < g_field_count; f++) {
-        uint32_t first = 0;
-        while (strcmp(g_fields[first].name, g_fields[f].name) != 0)
-            first++;
-        if (first != f)
+        uint32_t known = 0;
+        while (strcmp(g_fields[known].name, g_fields[f].name) != 0)
+            known++;
+        if (known != f)
             continue;
         uint32_t count = places_of(g_fields[f].name, used, places);
-        for (uint64_t at = 0; at < steps; at++, runs++)
+        for (uint64_t at = first++ % stride; at < steps; at += stride, runs++)
             forge_one(scenario, at, places[runs % count], runs / count % values_of(places[0]));
     }
     return runs;
 }
+
+/* `some`: one step of so many. */
+#define SOME 24u
 
 static uint64_t run_random(const struct scenario *scenario, uint64_t steps, uint64_t seed,
                            uint64_t rounds)
@@ -291,7 +318,7 @@ int main(int argc, char **argv)
             scenario = &g_scenarios[i];
     }
     CHECK(scenario != NULL);
-    bool all = argc > 2 && strcmp(argv[2], "all") == 0;
+    const char *how = argc > 2 ? argv[2] : "each";
     uint64_t rounds = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
     uint64_t seed = check_seed(argc > 4 ? strtoull(argv[4], NULL, 10) : 1);
 
@@ -309,8 +336,12 @@ int main(int argc, char **argv)
     memcpy(used, g_stepper.touched, region_size());
     scenario_start();
     list_fields();
-    pair_stop();
-    uint64_t runs = all ? run_all(scenario, steps) : run_each(scenario, steps, used);
+    scenario_stop();
+    uint64_t runs = 0;
+    if (strcmp(how, "all") == 0)
+        runs = run_all(scenario, steps);
+    else if (strcmp(how, "none") != 0)
+        runs = run_each(scenario, steps, used, strcmp(how, "some") == 0 ? SOME : 1u, seed);
     free(used);
     runs += run_random(scenario, steps, seed, rounds);
     stepper_print_sites();

@@ -29,6 +29,7 @@ static struct {
     uint64_t clock;
     void (*at_step)(uint64_t step);      /* the peer's turn */
     void (*chain)(enum hc_side waiting); /* what the other side does meanwhile */
+    void (*at_clock)(void);              /* time goes by; NULL: nothing happens meanwhile */
     bool sealed;                         /* nobody may touch the region but in an access */
     uint64_t fetch_epoch;
     uint64_t lane_epoch[PAIR_SLOTS][HC_LANES];
@@ -63,6 +64,8 @@ static void stepper_point(void)
 
 uint64_t step_clock(void)
 {
+    if (g_stepper.at_clock != NULL)
+        g_stepper.at_clock();
     return g_stepper.clock += STEPPER_TICK;
 }
 

@@ -81,6 +81,12 @@ uint64_t step_clock(void);
                __atomic_compare_exchange_n(step_at, expected, value, weak, success, failure))
 #define __atomic_add_fetch(p, value, order) \
     STEP_VALUE(STEP_SWAP, p, __atomic_add_fetch(step_at, value, order))
+#define __atomic_sub_fetch(p, value, order) \
+    STEP_VALUE(STEP_SWAP, p, __atomic_sub_fetch(step_at, value, order))
+#define __atomic_or_fetch(p, value, order) \
+    STEP_VALUE(STEP_SWAP, p, __atomic_or_fetch(step_at, value, order))
+#define __atomic_and_fetch(p, value, order) \
+    STEP_VALUE(STEP_SWAP, p, __atomic_and_fetch(step_at, value, order))
 
 #define hc_untrusted_u32(p) STEP_VALUE(STEP_READ, p, hc_untrusted_u32(step_at))
 #define hc_untrusted_u64(p) STEP_VALUE(STEP_READ, p, hc_untrusted_u64(step_at))

@@ -16,69 +16,49 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import stepped
+from stepped import FIELDS, Outcome
 
 import native
 
 HERE = Path(__file__).resolve().parent
-TRUST = bool(os.environ.get("HOTCALLS_TRUST"))
+TRUST = native.LONG
 #: Random runs of each scenario, and rounds of each scribbling enclave.
-RANDOM = 200_000 if TRUST else 300
+RANDOM = 30_000 if TRUST else 300
 OVER = ["words", "cells", "boards", "controls", "windows", "all"]
 ROUNDS = os.environ.get("HOTCALLS_HOSTILE_ROUNDS", "30" if TRUST else "4")
 
 CODE = [native.INCLUDE / "hotcalls" / name for name in ("lane.h", "port.h", "call.h", "marshal.h")]
 CODE.append(native.NATIVE / "python_serve.c")
-#: What touches memory that the other side can write: steps.h has a macro for each.
-ACCESS = re.compile(
-    r"\b(__atomic_(load|store|exchange|compare_exchange)_n|__atomic_\w+_fetch|__atomic_fetch_\w+"
-    r"|hc_untrusted_\w+|hc_copy_(in|out))\("
-)
-#: How the code under test is compiled: with each access to the channel seen.
-STEPS = (*native.ADDRESS, "-include", str(HERE / "steps.h"), "-Wno-shadow")
 IN_PYTHON = """
 import ctypes, sys
 words = [word.encode() for word in sys.argv[1:]]
 sys.exit(ctypes.PyDLL(sys.argv[1]).main(len(words), (ctypes.c_char_p * len(words))(*words)))
 """
-#: Accesses that this test does not make, by function, and why.
-ELSEWHERE = {"hc_finish_quick": "for sgx_channel.h alone"}
+#: Accesses that this test does not make: for sgx_channel.h alone.
+ELSEWHERE = ("hc_finish_quick",)
 
 SCENARIOS = [
     f"{prefix}{name}"
     for prefix, file in (("", "scenarios.h"), ("python ", "python_scenarios.h"))
-    for name in re.findall(r'\{"(\w+)", \w+\}', (HERE / file).read_text())
+    for name in stepped.scenarios_in(file)
 ]
-FIELDS = re.findall(r"FIELD\((hc_\w+), (\w+), (\w+)\)", (HERE / "fields.h").read_text())
-
-
-@dataclass
-class Outcome:
-    """What a scenario printed."""
-
-    text: str
-    sites: Counter[tuple[str, int]]
-
-    def __getitem__(self, name: str) -> int:
-        return int(re.findall(rf"\b{name}=(\d+)", self.text)[-1])
 
 
 def script(*flags: str) -> list[str]:
     """The command that starts the scenarios of the runtime; `flags` come before all else."""
-    which = (*STEPS, '-DSCENARIOS="scenarios.h"')
+    which = (*stepped.forced(), '-DSCENARIOS="scenarios.h"')
     return [str(native.build("script", [HERE / "script.c"], (*flags, *which)))]
 
 
 def python_script() -> list[str]:
     """The same for those of a Python enclave: in an interpreter, as a library."""
-    which = (*STEPS, '-DSCENARIOS="python_scenarios.h"', "-fPIC", "-shared")
+    which = (*stepped.forced(), '-DSCENARIOS="python_scenarios.h"', "-fPIC", "-shared")
     include = ("-isystem", sysconfig.get_path("include"))
     sources = [HERE / "script.c", native.NATIVE / "python_serve.c"]
     library = native.build("python_script.so", sources, (*which, *include))
@@ -98,25 +78,11 @@ def preloaded() -> dict[str, str]:
     return {"LD_PRELOAD": ":".join(libraries), "ASAN_OPTIONS": options}
 
 
-def outcome(scenario: str) -> Outcome:
-    """Run a scenario with everything that may happen to it."""
-    seed = os.environ.get("HOTCALLS_SEED", str(time.time_ns() % (1 << 32)))
+def outcome(scenario: str, how: str, rounds: int) -> Outcome:
+    """Run a scenario with so much of what may happen to it."""
     *python, name = scenario.split()
-    command = [*(python_script() if python else script()), name, "all" if TRUST else "each"]
-    text = native.run(
-        [*command, str(RANDOM), seed], timeout=3000, environment=preloaded() if python else None
-    ).stdout
-    sites = Counter[tuple[str, int]]()
-    for path, line, reached in re.findall(r"^site (.*):(\d+) \w+ (\d+) \d+$", text, re.MULTILINE):
-        sites[Path(path).name, int(line)] += int(reached)
-    return Outcome(re.sub(r"(?m)^site .*\n", "", text), sites)
-
-
-@pytest.fixture(scope="module")
-def outcomes() -> dict[str, Outcome]:
-    """Every scenario; two at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(SCENARIOS, pool.map(outcome, SCENARIOS), strict=True))
+    command = python_script() if python else script()
+    return stepped.outcome(command, name, how, rounds, preloaded() if python else None)
 
 
 @pytest.mark.claim("H-VALIDATED", "E-VALIDATED")
@@ -153,15 +119,13 @@ def test_every_field_of_the_channel_is_in_the_list(
 @pytest.mark.claim("E-MEMORY", "E-VALIDATED", "E-ONCE", "E-ANSWER", "E-BOUND")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_field_rewritten_at_any_step_is_survived(
-    scenario: str,
-    outcomes: dict[str, Outcome],
-    record_property: Callable[[str, object], None],
+    scenario: str, record_property: Callable[[str, object], None]
 ) -> None:
-    found = outcomes[scenario]
+    found = outcome(scenario, "all" if TRUST else "each", RANDOM)
     print(found.text)
     assert found["steps"] > 40
     assert found["errors"] > 0
-    assert found["names"] == len([what for *_, what in FIELDS if what != "PART"]) + len(["window"])
+    assert found["names"] == stepped.NAMES
     assert found["runs"] >= found["steps"] * found["names"] + RANDOM
     record_property("count:steps of the protocol", found["steps"])
     record_property("count:fields × steps", found["steps"] * found["names"])
@@ -170,21 +134,14 @@ def test_field_rewritten_at_any_step_is_survived(
 
 @pytest.mark.claim("H-VALIDATED", "E-VALIDATED")
 def test_every_access_of_the_code_was_a_step(
-    outcomes: dict[str, Outcome], record_property: Callable[[str, object], None]
+    record_property: Callable[[str, object], None],
 ) -> None:
-    reached = sum((each.sites for each in outcomes.values()), Counter[tuple[str, int]]())
-    known = {place for each in outcomes.values() for place in each.sites}
-    missed = []
-    for path in CODE:
-        function = ""
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            if defined := re.match(r"(?!#|\s|/\*).*?(\w+)\(", line):
-                function = defined[1]
-            inside = line.startswith(" ") and not line.lstrip().startswith(("*", "/*"))
-            if inside and ACCESS.search(line) and function not in ELSEWHERE:
-                missed += [] if (path.name, number) in known else [f"{path.name}:{number}: {line}"]
+    sites = Counter[tuple[str, int]]()
+    for scenario in SCENARIOS:
+        sites.update(outcome(scenario, "none", 0).sites)
+    missed = stepped.missed(CODE, sites, ELSEWHERE)
     assert not missed, "\n".join(missed)
-    record_property("count:accesses in the code", sum(count > 0 for count in reached.values()))
+    record_property("count:accesses in the code", sum(count > 0 for count in sites.values()))
 
 
 #: Mistakes that this test is there for: what to write in place of what, and how it is noticed.
