@@ -192,6 +192,17 @@ static void taken_back(void)
     sides_end();
 }
 
+/* The host lets go of the channel with calls out and in the queue: each comes out with that. */
+static void closed(void)
+{
+    g_expected = HC_ERR_CLOSED;
+    sides_begin();
+    struct hc_async *async = begin(1);
+    post(async, 0, 10, E_NOTE);
+    endpoint_close(&g_host.endpoint);
+    finish(async, 10);
+}
+
 /* One of several is waited for. */
 static void one_of_them(void)
 {
@@ -259,9 +270,16 @@ static void with_any_status(void)
 }
 
 static const struct scenario g_scenarios[] = {
-    {"several", several},     {"queued", queued},         {"called_back", called_back},
-    {"asleep", asleep},       {"taken_back", taken_back}, {"one_of_them", one_of_them},
-    {"backwards", backwards}, {"mixed", mixed},           {"with_any_status", with_any_status},
+    {"several", several},
+    {"queued", queued},
+    {"called_back", called_back},
+    {"asleep", asleep},
+    {"taken_back", taken_back},
+    {"closed", closed},
+    {"one_of_them", one_of_them},
+    {"backwards", backwards},
+    {"mixed", mixed},
+    {"with_any_status", with_any_status},
 };
 
 #endif /* HOTCALLS_TESTS_ASYNC_SCENARIOS_H */

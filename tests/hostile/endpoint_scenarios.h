@@ -43,6 +43,17 @@ static void asleep(void)
     sides_end();
 }
 
+/* One processor: nobody spins, and each call goes by a companion. */
+static void one_processor(void)
+{
+    for (int side = 0; side < HC_SIDES; side++)
+        scenario_end(side)->bounds.spinning = false;
+    sides_begin();
+    plain(HC_MODE_DEFAULT);
+    plain(HC_MODE_DEFAULT);
+    sides_end();
+}
+
 static void ask(uint32_t id, uint64_t argument, uint64_t answer)
 {
     struct hc_port *port = calling_port();
@@ -179,6 +190,34 @@ static void *successor(void *argument)
     return argument;
 }
 
+/* One-way calls, more than a lane has room for; the thread ends before the last of them ran. */
+static void *oneway_caller(void *argument)
+{
+    struct hc_port *port = calling_port();
+    uint64_t errors;
+    enum hc_status first;
+    enum hc_status status = port == NULL ? HC_ERR_NO_SLOT : HC_OK;
+    for (uint64_t i = 0; i < PAIR_CELLS + 3u && status == HC_OK; i++) {
+        status = pair_oneway(port, E_NOTE, &i, sizeof i);
+        if (status != HC_OK)
+            ended(status, false);
+        if (i == PAIR_CELLS && status == HC_OK) {
+            status = hc_flush(port, &errors, &first);
+            ended(status, errors == 0);
+        }
+    }
+    endpoint_release_thread();
+    return argument;
+}
+
+static void oneway(void)
+{
+    sides_begin();
+    joined(another(HC_HOST, oneway_caller));
+    joined(another(HC_HOST, successor));
+    sides_end();
+}
+
 /* A slot that a thread left is the next thread's, once the other side is done with it. */
 static void left(void)
 {
@@ -221,6 +260,29 @@ static void *closed_under(void *argument)
     }
     endpoint_release_thread();
     return argument;
+}
+
+/*
+ * The enclave serves this client no more, whatever that says (python_clients.c): its threads end
+ * while a call is out, within a bounded number of attempts.
+ */
+static void detached(void)
+{
+    g_in_the_middle = slowly;
+    g_slow_us = 8;
+    g_expected = HC_ERR_PEER_LOST;
+    sides_begin();
+    pthread_t other = another(HC_HOST, closed_under);
+    for (int turn = 0; turn < 8; turn++)
+        fiber_pass();
+    act(HC_ENCLAVE);
+    hc_break(&g_inside.end, HC_ERR_PEER_LOST, "the client has ended");
+    for (int attempt = 0; !endpoint_try_stop(&g_inside); attempt++)
+        CHECK(attempt < 10);
+    act(HC_HOST);
+    g_ended[HC_ENCLAVE] = true;
+    joined(other);
+    sides_end();
 }
 
 /* The host lets go of the channel while a call is out. */
@@ -299,14 +361,17 @@ static const struct scenario g_scenarios[] = {
     {"hot", hot},
     {"switched", switched},
     {"asleep", asleep},
+    {"one_processor", one_processor},
     {"nested", nested},
     {"nested_asleep", nested_asleep},
     {"deep", deep},
     {"oneway_back", oneway_back},
     {"busy", busy},
     {"inner_thread", inner_thread},
+    {"oneway", oneway},
     {"left", left},
     {"given_up", given_up},
+    {"detached", detached},
     {"closed", closed},
     {"started", started},
     {"start_failed", start_failed},
