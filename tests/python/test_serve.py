@@ -143,6 +143,7 @@ def test_forked_child_cannot_use_the_connection_and_can_make_its_own(
     assert said(client(server.path, code)) == "3 still here"
 
 
+@pytest.mark.claim("E-CLIENTS")
 def test_closing_one_connection_leaves_the_others(connect: Any) -> None:
     one, two = connect(), connect()
     one.close()
@@ -242,6 +243,7 @@ def test_more_clients_than_places_are_refused(server: Server, connect: Any) -> N
         hotcalls.connect(server.path)
 
 
+@pytest.mark.claim("O-CONNECT")
 @needs_root
 @pytest.mark.claim("O-CONNECT")
 def test_client_of_another_user_is_refused(open_folder: Path) -> None:
@@ -259,6 +261,7 @@ def test_client_of_an_allowed_user_has_places_of_its_own(open_folder: Path) -> N
             assert mine.add(1) == 3
 
 
+@pytest.mark.claim("O-CONNECT")
 @needs_root
 @pytest.mark.claim("O-CONNECT")
 def test_socket_is_closed_to_other_users_unless_one_is_allowed(open_folder: Path) -> None:
