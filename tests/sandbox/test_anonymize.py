@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
