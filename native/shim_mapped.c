@@ -87,11 +87,15 @@ static bool replace(const struct mapped *mapped)
     uint64_t size = mapped->end - mapped->start;
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
     /* Between the segments of a library: nobody reads what is there. */
-    if ((mapped->protection & PROT_READ) == 0)
+    if (mapped->protection == PROT_NONE)
         return SHIM_GATE(SYS_mmap, mapped->start, size, mapped->protection,
                          flags | MAP_FIXED | MAP_NORESERVE, -1, 0) == (long)mapped->start;
     long copy = SHIM_GATE(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (copy < 0 && copy > -4096)
+        return false;
+    /* Code that may only be run. */
+    if ((mapped->protection & PROT_READ) == 0 &&
+        SHIM_GATE(SYS_mprotect, mapped->start, size, mapped->protection | PROT_READ) != 0)
         return false;
     memcpy((void *)(uintptr_t)copy, (const void *)(uintptr_t)mapped->start, size);
     /* In one step, as this very code may be what is replaced. */
