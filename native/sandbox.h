@@ -31,6 +31,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The inode number of the initial user namespace: fixed since Linux 3.8 (PROC_USER_INIT_INO), part
+ * of the user-space interface since 6.18 (USER_NS_INIT_INO). */
+#define SANDBOX_INITIAL_USER_NAMESPACE 0xEFFFFFFDul
+
 #ifdef __cplusplus
 extern "C" {
 #endif

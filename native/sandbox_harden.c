@@ -35,9 +35,6 @@ extern char **environ;
 
 /* linux/pidfd.h of Linux 6.11; older headers lack it, older kernels answer ENOTTY. */
 #define PIDFD_GET_USER_NAMESPACE_IOCTL _IO(0xFF, 9)
-/* The inode number of the initial user namespace: fixed since Linux 3.8 (PROC_USER_INIT_INO), part
- * of the user-space interface since 6.18 (USER_NS_INIT_INO). */
-#define USER_NAMESPACE_INITIAL_INODE 0xEFFFFFFDul
 #define LAST_SIGNAL 64
 
 static int become_invisible(const struct sandbox_harden_options *options,
@@ -142,7 +139,7 @@ bool sandbox_in_initial_user_namespace(void)
     int fd = open_user_namespace();
     struct stat status;
     bool initial =
-        fd >= 0 && fstat(fd, &status) == 0 && status.st_ino == USER_NAMESPACE_INITIAL_INODE;
+        fd >= 0 && fstat(fd, &status) == 0 && status.st_ino == SANDBOX_INITIAL_USER_NAMESPACE;
     if (fd >= 0) {
         (void)close(fd);
     }

@@ -8,6 +8,7 @@
  * (shim_memory.c). Files that root alone can change stay mapped, as for other enclaves
  * (sandbox_anonymize.c): root is trusted, and their pages are shared with all who use them.
  */
+#include "sandbox.h"
 #include "shim.h"
 
 #include <fcntl.h>
@@ -119,8 +120,20 @@ static bool read_maps(int fd, char *text)
     return false;
 }
 
+/*
+ * In another user namespace files of uid 0 belong to whoever mapped it, who is the very user that
+ * is kept out.
+ */
+static bool is_initial_user_namespace(void)
+{
+    struct stat status;
+    return SHIM_GATE(SYS_newfstatat, AT_FDCWD, "/proc/self/ns/user", &status, 0) == 0 &&
+           status.st_ino == SANDBOX_INITIAL_USER_NAMESPACE;
+}
+
 bool shim_mapped_copy(int maps)
 {
+    bool trust = is_initial_user_namespace();
     long place = SHIM_GATE(SYS_mmap, 0, MAPS_MAX, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (place < 0 && place > -4096)
@@ -136,7 +149,8 @@ bool shim_mapped_copy(int maps)
         *end = '\0';
         fine = parse(line, &mapped);
         /* Shared is the channel alone. */
-        if (fine && !mapped.shared && *mapped.path == '/' && !is_roots(mapped.path))
+        if (fine && !mapped.shared && *mapped.path == '/' &&
+            !(trust && is_roots(mapped.path)))
             fine = replace(&mapped);
         line = next;
     }

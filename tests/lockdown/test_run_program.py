@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,26 @@ def test_program_that_wants_to_outlive_its_host_process_does_not(
     assert not Path(f"/proc/{pid}/maps").exists()
 
 
+def make_own(place: Path, run_path: str) -> None:
+    """A program of the user's and its library, and the library as it is to become."""
+    for value in (1, 2):
+        flags = [f"-DVALUE={value}", "-O1", "-w"]
+        for name, text, more in (
+            ("libown.so", LIBRARY, ["-shared", "-fPIC"]),
+            ("program", PROGRAM, [f"-L{place}", "-lown", f"-Wl,-rpath,{run_path}"]),
+        ):
+            source = place / f"{name}.c"
+            source.write_text(text)
+            target = place / (name if value == 1 else f"{name}.other")
+            subprocess.run([native.CC, *flags, "-o", str(target), str(source), *more], check=True)
+
+
+def give_to_user(paths: Iterable[Path]) -> None:
+    if os.geteuid() == 0:
+        for path in paths:
+            os.chown(path, conftest.NOBODY, conftest.NOBODY)
+
+
 @pytest.fixture(params=["in /tmp", "in a folder of root's"])
 def own(request: pytest.FixtureRequest, public: Path) -> Iterator[tuple[Path, Path]]:
     """A program of the user's and its library, both ready to be overwritten."""
@@ -124,19 +144,8 @@ def own(request: pytest.FixtureRequest, public: Path) -> Iterator[tuple[Path, Pa
         pytest.skip("needs root to own a folder")
     place = Path(tempfile.mkdtemp(dir="/var/lib" if roots else public, prefix="hotcalls-test-"))
     place.chmod(0o755)
-    for value in (1, 2):
-        flags = [f"-DVALUE={value}", "-O1", "-w"]
-        for name, text, more in (
-            ("libown.so", LIBRARY, ["-shared", "-fPIC"]),
-            ("program", PROGRAM, [f"-L{place}", "-lown", f"-Wl,-rpath,{place}"]),
-        ):
-            source = place / f"{name}.c"
-            source.write_text(text)
-            target = place / (name if value == 1 else f"{name}.other")
-            subprocess.run([native.CC, *flags, "-o", str(target), str(source), *more], check=True)
-    for path in place.iterdir():
-        if os.geteuid() == 0:
-            os.chown(path, conftest.NOBODY, conftest.NOBODY)
+    make_own(place, str(place))
+    give_to_user(place.iterdir())
     yield place / "program", place / "libown.so"
     shutil.rmtree(place)
 
@@ -178,3 +187,34 @@ def test_running_program_is_not_changed_through_its_files(
         for each in (process, ordinary):
             each.do(end)
             each.close()
+
+
+#: A root of the user's own, with what is needed of the machine's, in a user namespace of theirs.
+CONTAINER = """
+for folder in usr lib lib64 proc; do mount --rbind /$folder $0/$folder || exit 99; done
+exec chroot $0 /own/bin/hotcalls-run --mode switch -- /program program
+"""
+
+
+@pytest.mark.claim("L-FILES")
+def test_root_of_a_user_namespace_is_not_trusted_with_files(
+    host: str, public: Path, attacker: conftest.Process
+) -> None:
+    """Files of uid 0 in there are those of the user that is kept out."""
+    root = Path(tempfile.mkdtemp(dir=public))
+    for folder in ("usr", "lib", "lib64", "proc"):
+        (root / folder).mkdir()
+    for folder in ("bin", "lib"):
+        shutil.copytree(Path(host).parent.parent / folder, root / "own" / folder)
+    make_own(root, "/")
+    give_to_user([root, *root.rglob("*")])
+    process = conftest.Process(
+        Program("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", CONTAINER, str(root))
+    )
+    try:
+        attacker.do(overwrite, str(root / "libown.so"), (root / "libown.so.other").read_bytes())
+        assert process.do(go) == (0, "1 1\n")
+    finally:
+        process.do(end)
+        process.close()
+        shutil.rmtree(root)
