@@ -243,7 +243,6 @@ def test_more_clients_than_places_are_refused(server: Server, connect: Any) -> N
         hotcalls.connect(server.path)
 
 
-@pytest.mark.claim("O-CONNECT")
 @needs_root
 @pytest.mark.claim("O-CONNECT")
 def test_client_of_another_user_is_refused(open_folder: Path) -> None:
@@ -261,7 +260,6 @@ def test_client_of_an_allowed_user_has_places_of_its_own(open_folder: Path) -> N
             assert mine.add(1) == 3
 
 
-@pytest.mark.claim("O-CONNECT")
 @needs_root
 @pytest.mark.claim("O-CONNECT")
 def test_socket_is_closed_to_other_users_unless_one_is_allowed(open_folder: Path) -> None:
