@@ -37,7 +37,7 @@ static void write_report(enum hc_status status, int error, uint32_t call, const 
 void enclave_state(enum hc_state state)
 {
     uint32_t *u_state = &g_u_header->board[HC_ENCLAVE].state;
-    /* SYNC: release pairs with await_ready in host_launch.c, state; publishes the report. */
+    /* SYNC: release pairs with host_await_ready in host_launch.c, state; publishes the report. */
     __atomic_store_n(u_state, (uint32_t)state, __ATOMIC_RELEASE);
     endpoint_wake(NULL, u_state, 1);
 }

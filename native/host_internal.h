@@ -77,6 +77,11 @@ HC_NODISCARD enum hc_status host_open_paper(struct host_opened *opened, struct h
 /* Copies what the enclave wrote into the paper. NULL: nothing, or no memory. */
 uint8_t *host_read_paper(const struct host_opened *opened, size_t *size);
 
+/* host_launch.c: waits until the enclave says READY, fails, ends, or takes too long. */
+HC_NODISCARD enum hc_status host_await_ready(hc_enclave *enclave,
+                                             const struct hc_launch_options *options,
+                                             struct hc_error *error);
+
 /* host_region.c: the steps that a launch and an attachment have in common. */
 hc_enclave *host_new_enclave(const struct hc_launch_options *options, struct hc_error *error);
 HC_NODISCARD enum hc_status host_map_channel(hc_enclave *enclave, int channel,

@@ -57,9 +57,8 @@ static const char *who_kills(int number)
                              : "";
 }
 
-/* Waits until the enclave says READY, fails, ends, or takes too long. */
-static enum hc_status await_ready(hc_enclave *enclave, const struct hc_launch_options *options,
-                                  struct hc_error *error)
+enum hc_status host_await_ready(hc_enclave *enclave, const struct hc_launch_options *options,
+                                struct hc_error *error)
 {
     uint32_t timeout_ms = options->timeout_ms;
     struct hc_error report;
@@ -284,7 +283,7 @@ enum hc_status hc_launch(const struct hc_launch_options *options, hc_enclave **r
         status = host_set_up(enclave, options, &geometry, error);
     }
     if (status == HC_OK) {
-        status = await_ready(enclave, options, error);
+        status = host_await_ready(enclave, options, error);
         if (options->program != NULL)
             status = hear(enclave, options, &opened, status, error);
     }

@@ -14,6 +14,8 @@
 #define CALLS_MAX 24u
 /* Looks after which the enclave is ended, if its calls have not. */
 #define LOOKS 60u
+/* Whoever was not woken looks again after a slice: bounds.slice_ns. */
+#define SLICE_US 20000u
 
 static struct made {
     struct hc_async_call call;
@@ -43,6 +45,15 @@ static void post(struct hc_async *async, uint32_t from, uint32_t to, uint32_t id
         made->call.id = id;
         made->call.ms = made->ms;
         made->call.ms_size = id == E_LARGE ? sizeof(struct large) : sizeof made->token;
+        if (id == E_COPY) {
+            /* A buffer of the token in, and one with its bytes reversed out. */
+            const struct copy ms = {sizeof made->token, sizeof made->token};
+            memcpy(made->ms, &ms, sizeof ms);
+            made->call.ms_size = sizeof ms;
+            made->call.buffers = &made->token;
+            made->call.buffers_size = sizeof made->token;
+            made->call.reserve = hc_message_add(hc_message_add(0, sizeof made->token), 8);
+        }
         made->call.cookie = made;
         calls[i - from] = &made->call;
     }
@@ -65,9 +76,18 @@ static void read_answer(struct hc_async *async, struct hc_async_call *call)
     CHECK(!made->back);
     enum hc_status status = hc_async_read(call, ms);
     memcpy(&answer, ms, sizeof answer);
+    uint64_t right = made->token + 1u;
+    if (call->id == E_COPY && status == HC_OK) {
+        uint8_t window[64];
+        size_t out = hc_message_add(0, sizeof made->token);
+        CHECK(call->reserve <= sizeof window);
+        CHECK_EQ(hc_async_copy(call, window, call->reserve + 1u), HC_ERR_MESSAGE);
+        status = hc_async_copy(call, window, call->reserve);
+        memcpy(&answer, window + out, sizeof answer);
+        right = __builtin_bswap64(made->token);
+    }
     hc_async_end(async, call);
     CHECK_EQ(call->state, HC_ASYNC_OVER);
-    uint64_t right = made->token + 1u;
     if (call->id == E_LARGE)
         right = made->token * 3u;
     if (call->id == E_OCALL)
@@ -91,12 +111,12 @@ static void take_back(struct hc_async *async, uint32_t i)
 }
 
 /* Sleeps until an answer is announced, or for a while; as who polls the descriptor does. */
-static void sleep_armed(struct hc_async *async, uint32_t *left)
+static void sleep_armed(struct hc_async *async, uint32_t us, uint32_t *left)
 {
     if (!hc_async_arm(async, left) || *left == 0)
         return;
     for (uint32_t turn = 0; g_announced == 0 && turn < 8; turn++)
-        fiber_sleep_on(NULL, 1);
+        fiber_sleep_on(NULL, us);
     g_announced = 0;
 }
 
@@ -111,7 +131,7 @@ static void collect(struct hc_async *async, uint32_t count)
         if (look % 2u == 0 && made->given == 0 && !made->back)
             (void)hc_async_spin(async, &made->call, 2000);
         else
-            sleep_armed(async, &left);
+            sleep_armed(async, look < LOOKS / 2u ? 1 : SLICE_US / 4u, &left);
         if (look % 4u == 3u)
             hc_async_nudge(async);
         if (look == LOOKS) {
@@ -135,8 +155,9 @@ static void several(void)
 {
     sides_begin();
     struct hc_async *async = begin(2);
+    const uint32_t ids[] = {E_NOTE, E_LARGE, E_COPY};
     for (uint32_t i = 0; i < 3; i++)
-        post(async, i, i + 1u, i == 1 ? E_LARGE : E_NOTE);
+        post(async, i, i + 1u, ids[i]);
     finish(async, 3);
 }
 
@@ -159,6 +180,14 @@ static void called_back(void)
     finish(async, 2);
 }
 
+/* The same while that responder is awake: it takes what nobody else does. */
+static void stolen(void)
+{
+    scenario_end(HC_HOST)->bounds.idle = 1000000;
+    scenario_end(HC_ENCLAVE)->bounds.take = 100000;
+    called_back();
+}
+
 static void asleep(void)
 {
     sides_begin();
@@ -167,7 +196,7 @@ static void asleep(void)
     for (uint32_t i = 0; i < 2; i++)
         post(async, i, i + 1u, E_NOTE);
     uint32_t left;
-    sleep_armed(async, &left);
+    sleep_armed(async, 1, &left);
     finish(async, 2);
 }
 
@@ -273,6 +302,7 @@ static const struct scenario g_scenarios[] = {
     {"several", several},
     {"queued", queued},
     {"called_back", called_back},
+    {"stolen", stolen},
     {"asleep", asleep},
     {"taken_back", taken_back},
     {"closed", closed},

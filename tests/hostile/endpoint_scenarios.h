@@ -2,8 +2,8 @@
 /*
  * endpoint_scenarios.h -- calls between two processes with all their threads, for script.c.
  *
- * endpoint_*.c of both sides: its responders, companions and stewards run as fibers. The start goes
- * through what a host does at launch, which is the whole of host_launch.c's await_ready.
+ * endpoint_*.c of both sides: its responders, companions and stewards run as fibers. The start is what
+ * the two sides say to each other over the channel at launch.
  */
 #ifndef HOTCALLS_TESTS_ENDPOINT_SCENARIOS_H
 #define HOTCALLS_TESTS_ENDPOINT_SCENARIOS_H
@@ -11,9 +11,6 @@
 #include "sides.h"
 
 #include "enclave_runtime.h"
-
-/* await_ready is its own. */
-#include "../../native/host_launch.c"
 
 /* ---- calls ------------------------------------------------------------------------------------ */
 
@@ -334,7 +331,7 @@ static void starting(enum hc_status expected)
     g_start_fails = expected != HC_OK;
     g_expected = expected;
     pthread_t inner = another(HC_ENCLAVE, enclave_main);
-    enum hc_status status = await_ready(&g_host, &options, &error);
+    enum hc_status status = host_await_ready(&g_host, &options, &error);
     ended(status, true);
     CHECK(memchr(error.text, 0, sizeof error.text) != NULL);
     for (const char *c = error.text; *c != '\0'; c++)

@@ -27,14 +27,8 @@ SCENARIOS = [
     for kind in ("endpoint", "async")
     for name in stepped.scenarios_in(f"{kind}_scenarios.h")
 ]
-CODE = [
-    native.NATIVE / f"{name}.c"
-    for name in ("endpoint_companion", "endpoint_port", "endpoint_responder", "host_async")
-]
-SOURCES = (
-    "endpoint*.c", "host_async.c", "host_enclave.c", "host_shared.c", "host_spawn.c", "host_open.c",
-    "host_region.c", "enclave_report.c", "sandbox_error.c", "sandbox_image.c",
-)  # fmt: skip
+CODE = [*native.sources("endpoint*.c"), native.NATIVE / "host_async.c"]
+SOURCES = (*native.HOST, "enclave_report.c")
 
 
 def script(kind: str, wrong: Path | None = None) -> Path:
