@@ -22,7 +22,7 @@ from hotcalls.launching import loader_path
 from .poison import POISON, addresses, poisoned
 
 ENCLAVES = Path(__file__).resolve().parent / "enclaves"
-ROUNDS = 200 if native.LONG else 10
+ROUNDS = 200 if native.LONG else 3
 
 
 @pytest.fixture(scope="module")
