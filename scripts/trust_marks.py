@@ -74,7 +74,11 @@ WANTED = (
                 "test_every_field_of_the_channel_is_in_the_list",
                 "test_field_rewritten_at_any_step_is_survived",
                 "test_every_access_of_the_code_was_a_step",
-            )
+            ),
+            "hostile/test_hostile_threads.py": (
+                "test_field_rewritten_at_any_step_of_all_threads_is_survived",
+                "test_every_access_of_the_threads_was_a_step",
+            ),
         },
     ),
     Wanted(
@@ -129,6 +133,17 @@ WANTED = (
                 "test_launch_under_a_limit_is_refused_until_it_suffices",
                 "test_launch_without_processes_is_refused_until_there_are",
             ),
+        },
+    ),
+    Wanted(
+        "allocations of Python failed",
+        "allocations failed",
+        "each of a call and a launch",
+        {
+            "fault/test_allocations.py": (
+                "test_call_with_a_failing_allocation_is_an_error_and_the_next_one_is_answered",
+                "test_launch_and_close_with_a_failing_allocation_leave_nothing",
+            )
         },
     ),
     Wanted(
