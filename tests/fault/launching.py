@@ -4,7 +4,7 @@
     launching.py each WHAT SIDE STRIDE NAME=NUMBER:WHAT …     each n, in this one process
     launching.py limit WHAT LIMIT FIRST STEP [USER]           with more and more, until it suffices
     launching.py starve WHAT SIDE                             calls while no thread can be started
-    launching.py once WHAT                                    one launch, as nth.c was told
+    launching.py killed WHAT STRIDE                           a host that ends at each n-th call
     launching.py serving WHAT                                 a server, called as a client
     launching.py run NAME ARGUMENTS …                         `hotcalls ARGUMENTS …`, likewise
 
@@ -21,6 +21,7 @@ import gc
 import mmap
 import os
 import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -29,7 +30,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hotcalls
 from hotcalls import cli
@@ -41,6 +42,7 @@ from hotcalls.serving import command as _command  # noqa: F401
 #: What processes are called that have not become enclaves: threads inherit it, exec ends it.
 NAME = b"hc-host"
 SERVER = "hc-server"
+VICTIM = b"hc-victim"
 PR_SET_NAME = 15
 PR_SET_DUMPABLE = 4
 #: nth.h: armed, number, n, action, error, others, seen, triggered, hit, name.
@@ -60,11 +62,11 @@ class Nth:
         with open(os.environ["HOTCALLS_NTH"], "r+b") as file:
             self._memory = mmap.mmap(file.fileno(), LAYOUT.size)
 
-    def arm(self, number: int, n: int, what: str, others: bool) -> None:
+    def arm(self, number: int, n: int, what: str, others: bool, name: bytes = NAME) -> None:
         """Fail the n-th call from now on (with +: all behind it as well), or kill who makes it."""
         action = 1 if what == "kill" else 2 if what.endswith("+") else 0
         error = 0 if action == 1 else int(what.removesuffix("+"))
-        LAYOUT.pack_into(self._memory, 0, 0, number, n, action, error, others, 0, 0, 0, NAME)
+        LAYOUT.pack_into(self._memory, 0, 0, number, n, action, error, others, 0, 0, 0, name)
         self._memory[0] = 1
 
     def go_on(self) -> None:
@@ -256,16 +258,44 @@ def plain(enclave: Any, what: str) -> None:
         enclave.add(1)
 
 
-def once(what: str) -> None:
-    """One launch; whatever is killed, this is told or is killed itself."""
+def killed(what: str, stride: int) -> None:
+    """Fork hosts that are killed at each n-th call, until one needs fewer.
+
+    Forked, they have imported what they need: the interpreter's own start has no enclave to leave.
+    """
     nth = Nth()
-    attempt(what)
+    for _ in range(2):
+        attempt(what)
     before = standing()
-    nth.go_on()
-    outcome = attempt(what)
-    nth.disarm()
-    print(outcome)
-    check(before, "it")
+    kills = told = 0
+    for n in range(1, MOST, stride):
+        nth.arm(ANY, n, "kill", False, VICTIM)
+        host = os.fork()
+        if host == 0:
+            victim(what)
+        status = os.waitstatus_to_exitcode(os.waitpid(host, 0)[1])
+        triggered = nth.disarm()
+        # Of a host that was killed the entry stays in the list, until somebody looks at it.
+        list(registry.entries())
+        check(before, f"a host that was killed at its {n}. call")
+        if status not in (0, -signal.SIGKILL) or (status != 0 and not triggered):
+            raise SystemExit(f"the host, at its {n}. call: {status}")
+        if not triggered:
+            break
+        kills += status != 0
+        told += status == 0  # it was a step of the spawn, which is a process of its own
+    print(f"killed={kills} told={told} of {what}")
+
+
+def victim(what: str) -> NoReturn:
+    """Be a host: launch, call, close."""
+    status = 1
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_NAME, VICTIM, 0, 0, 0)
+        attempt(what)
+        status = 0
+    finally:
+        os._exit(status)
 
 
 def serving(what: str) -> None:
@@ -316,8 +346,8 @@ def main() -> None:
         limit(what, rest[0], int(rest[1]), int(rest[2]), *rest[3:])
     elif how == "starve":
         starve(what, rest[0])
-    elif how == "once":
-        once(what)
+    elif how == "killed":
+        killed(what, int(rest[0]))
     elif how == "serving":
         serving(what)
     else:
