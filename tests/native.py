@@ -117,12 +117,12 @@ def emulator() -> str:
     return found
 
 
-def build_loader(flags: Sequence[str] = PLAIN) -> Path:
-    """Compile the program that a process enclave is."""
+def build_loader(flags: Sequence[str] = PLAIN, more: Sequence[Path] = ()) -> Path:
+    """Compile the program that a process enclave is, with `more` of a test's own in it."""
     exports = NATIVE / "enclave_exports.list"
     return build(
         "hotcalls-enclave",
-        sources(*LOADER),
+        [*sources(*LOADER), *more],
         [*flags],
         link=f"-Wl,--dynamic-list={exports} -ldl -lseccomp",
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that calls an enclave until it is told to stop, while it is disturbed: `test_disturbed.py`.
+"""A host that calls an enclave until it is told to stop, while test_disturbed.py disturbs it.
 
 disturbed.py WHAT prints the enclave's pid once it calls; reads a line; prints how many calls were
 made, and ends with 1 unless each was run once and answered once, in turn.

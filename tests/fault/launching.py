@@ -3,6 +3,7 @@
 
     launching.py each WHAT SIDE STRIDE NAME=NUMBER:WHAT …     each n, in this one process
     launching.py limit WHAT LIMIT FIRST STEP [USER]           with more and more, until it suffices
+    launching.py inside WHAT                                  each allocation of the loader fails
     launching.py starve WHAT SIDE                             calls while no thread can be started
     launching.py killed WHAT STRIDE                           a host that ends at each n-th call
     launching.py serving WHAT                                 a server, called as a client
@@ -145,11 +146,11 @@ def check(before: dict[str, Any], where: str) -> None:
         time.sleep(0.01)
 
 
-def attempt(what: str) -> str:
+def attempt(what: str, **options: Any) -> str:
     """One launch with a call; return what it came to."""
     enclave = None
     try:
-        enclave = launch(what)
+        enclave = launch(what, **options)
         use(enclave, what)
         return "did without"
     except TYPED as error:
@@ -192,6 +193,28 @@ def each(what: str, side: str, stride: int, kinds: list[str]) -> None:
         if final != "did without":
             raise SystemExit(f"after failures of {name}: {final}")
         check(before, "the launch after failures")
+
+
+def inside(what: str) -> None:
+    """Fail each allocation of a C enclave, whose loader malloc_inside.c is in."""
+    wish = Path("malloc-n")
+    for _ in range(2):
+        attempt(what)
+    before = standing()
+    failed = 0
+    for n in range(1, MOST):
+        wish.write_text(str(n))
+        with tempfile.TemporaryFile() as log:
+            outcome = attempt(what, log=log.fileno())
+            log.seek(0)
+            said = log.read()
+        wish.unlink()
+        if b"malloc fails" not in said:
+            break
+        print(f"malloc {n}: {outcome}", flush=True)
+        failed += 1
+        check(before, f"malloc, the {n}.,")
+    print(f"failed={failed} of malloc")
 
 
 def limit(what: str, name: str, first: int, step: int, user: str = "") -> None:
@@ -344,6 +367,8 @@ def main() -> None:
         each(what, rest[0], int(rest[1]), rest[2:])
     elif how == "limit":
         limit(what, rest[0], int(rest[1]), int(rest[2]), *rest[3:])
+    elif how == "inside":
+        inside(what)
     elif how == "starve":
         starve(what, rest[0])
     elif how == "killed":

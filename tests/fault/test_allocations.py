@@ -93,6 +93,26 @@ def test_launch_and_close_with_a_failing_allocation_leave_nothing(
     record_property("count:allocations failed", failed[what])
 
 
+@pytest.mark.claim("P-FAULTS")
+def test_c_enclave_with_a_failing_allocation_is_an_error_that_leaves_nothing(
+    tmp_path: Path,
+    enclaves: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    loader = native.build_loader(more=[HERE / "malloc_inside.c"])
+    monkeypatch.setenv("HOTCALLS_LOADER", str(loader))
+    monkeypatch.chdir(tmp_path)
+    place = nth.Place(tmp_path)
+    done = place.launching("inside", enclaves["c"], numbers=NUMBERS)
+    print(done.output, done.errors)
+    assert (done.status, done.left, done.hung) == (0, 0, False), done.errors[-2000:]
+    assert place.files() == []
+    failed = int(re.findall(r"^failed=(\d+)", done.output, re.MULTILINE)[0])
+    assert failed >= 5
+    record_property("count:allocations failed", failed)
+
+
 def test_no_memory_is_no_memory_and_no_bad_description(
     larder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
