@@ -149,8 +149,7 @@ bool shim_mapped_copy(int maps)
         *end = '\0';
         fine = parse(line, &mapped);
         /* Shared is the channel alone. */
-        if (fine && !mapped.shared && *mapped.path == '/' &&
-            !(trust && is_roots(mapped.path)))
+        if (fine && !mapped.shared && *mapped.path == '/' && !(trust && is_roots(mapped.path)))
             fine = replace(&mapped);
         line = next;
     }
