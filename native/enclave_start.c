@@ -9,7 +9,9 @@
 #include "sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -88,6 +90,22 @@ static _Noreturn void fail_lockdown(const struct sandbox_error *error)
     enclave_fail(HC_ERR_LOCKDOWN, error->err, "%s", sandbox_error_format(error, text, sizeof text));
 }
 
+/*
+ * The kernel ends us when the host no longer holds the pipe: whatever we do, and whatever disturbs
+ * the thread that watches the host once we have started. The lock-down has no fcntl that would
+ * undo it; a Python enclave may close the pipe, and then has that thread alone.
+ */
+static void end_with_pipe(void)
+{
+    struct pollfd life = {FD_LIFE, POLLIN, 0};
+    if (fcntl(FD_LIFE, F_SETSIG, SIGKILL) != 0 || fcntl(FD_LIFE, F_SETOWN, getpid()) != 0 ||
+        fcntl(FD_LIFE, F_SETFL, O_ASYNC) != 0)
+        enclave_fail(HC_ERR_OS, errno, "the pipe to the host: %s", strerror(errno));
+    /* It may be too late for a signal. */
+    if (poll(&life, 1, 0) != 0)
+        _exit(0);
+}
+
 struct hc_geometry enclave_harden(const struct wishes *wishes, unsigned fd_count, uint8_t **u_base)
 {
     struct sandbox_error error;
@@ -110,6 +128,7 @@ struct hc_geometry enclave_harden(const struct wishes *wishes, unsigned fd_count
     struct hc_geometry geometry = map_channel(FD_CHANNEL, FD_DONE, u_base);
     if (hardened != 0 || sandbox_secret_reserve(SECRET_SIZE, &secret, &error) != 0)
         fail_lockdown(&error);
+    end_with_pipe();
     enclave_report_faults();
     return geometry;
 }

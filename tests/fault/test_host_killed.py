@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -72,3 +73,42 @@ def test_host_killed_while_launching_leaves_no_enclave() -> None:
         assert host.stdout.readline() == "0\n"
         time.sleep(chance.uniform(0, 0.03))
         kill(host)
+
+
+#: Code of the user's that never returns, while the host waits for the enclave to be ready.
+ENDLESS = """
+import os
+import hotcalls
+
+@hotcalls.startup
+def start():
+    print(os.getpid(), flush=True)
+    {what}
+
+@hotcalls.ecall
+def never() -> None: ...
+"""
+
+
+@pytest.mark.claim("P-DEATH")
+@pytest.mark.parametrize(
+    "what", ["while True: pass", "import signal; signal.pause()"], ids=["busy", "asleep"]
+)
+def test_enclave_that_never_starts_ends_with_its_killed_host(tmp_path: Path, what: str) -> None:
+    """Nobody in it looks after the host yet: the kernel does."""
+    module = tmp_path / "endless.py"
+    module.write_text(ENDLESS.format(what=what))
+    host = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", f"import hotcalls; hotcalls.launch({str(module)!r})"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert host.stdout is not None
+    pid = int(host.stdout.readline())
+    assert alive(pid)
+    kill(host)
+    end = time.monotonic() + SOON
+    while alive(pid):
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            pytest.fail("the enclave outlives its host")
+        time.sleep(0.002)
