@@ -57,7 +57,8 @@ static void serve(uint32_t slot)
             __atomic_store_n(&job->active, hc_tsc(), __ATOMIC_RELAXED);
             (void)run_job_start(job, slot, lane, false);
             __atomic_store_n(&job->active, hc_tsc(), __ATOMIC_RELAXED);
-            g_run_end->u_board->switched++;
+            /* By every companion. Relaxed: statistics. */
+            (void)__atomic_add_fetch(&g_run_end->u_board->switched, 1u, __ATOMIC_RELAXED);
         }
         hc_unclaim(lane);
     }

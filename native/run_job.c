@@ -241,9 +241,18 @@ static void block(struct run_job *job)
     watch_begin(slot, job->taking.n);
     job->call.trying = false;
     /* Also interrupted when all our threads are told something (run_threads.c, setuid). */
-    do
+    for (;;) {
         result = run_execute(&job->call);
-    while (result == -EINTR && !is_interrupted(slot, job->taking.n));
+        if (result != -EINTR || is_interrupted(slot, job->taking.n))
+            break;
+        /*
+         * A program may take back what it asked for; then this has to wait again, not to spin.
+         * SYNC: acquire pairs with run_watcher_main, interrupted; what it saw is seen below.
+         */
+        (void)__atomic_exchange_n(&g_worker.interrupted, 0u, __ATOMIC_ACQUIRE);
+        if (is_interrupted(slot, job->taking.n))
+            break;
+    }
     watch_end(slot);
     answer(job, HC_OK, result);
 }

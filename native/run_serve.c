@@ -197,9 +197,9 @@ static void leader_sleep(const cpu_set_t *everywhere)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     refresh();
     if (!anything_posted()) {
-        u_board->sleeps++;
+        (void)__atomic_add_fetch(&u_board->sleeps, 1u, __ATOMIC_RELAXED);
         endpoint_sleep(NULL, &u_board->doorbell, rung, 0);
-        u_board->wakes++;
+        (void)__atomic_add_fetch(&u_board->wakes, 1u, __ATOMIC_RELAXED);
     }
     refresh();
     leave_callers(everywhere);
@@ -320,7 +320,7 @@ void *run_leader_main(void *argument)
                 leave_callers(&everywhere);
                 placed = now;
                 /* Seldom: callers read `awake`, which is in the same line. */
-                g_run_end->u_board->served = served;
+                hc_untrusted_store_u64(&g_run_end->u_board->served, served);
             }
         }
         if (calls != 0) {
@@ -329,7 +329,7 @@ void *run_leader_main(void *argument)
             until = until < now + AHEAD_US * us ? until : now + AHEAD_US * us;
         }
         if (now > until || hc_broken(g_run_end) != HC_OK) {
-            g_run_end->u_board->served = served;
+            hc_untrusted_store_u64(&g_run_end->u_board->served, served);
             leader_sleep(&everywhere);
             (void)others_since(&others);
             until = hc_tsc() + FIRST_US * us;

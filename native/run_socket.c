@@ -39,7 +39,8 @@ static long address_in(const struct run_call *call, uint32_t parameter, struct a
     if (size > ADDRESS_MAX)
         return -EINVAL;
     memset(address, 0, sizeof *address);
-    hc_copy_in(&address->storage, (const void *)(uintptr_t)call->a[parameter], size);
+    if (size != 0)
+        hc_copy_in(&address->storage, (const void *)(uintptr_t)call->a[parameter], size);
     address->size = (socklen_t)size;
     return 0;
 }

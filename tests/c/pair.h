@@ -16,10 +16,16 @@
 
 #include <sys/mman.h>
 
+#ifndef PAIR_HOST_SLOTS
 #define PAIR_HOST_SLOTS 2u
+#endif
 #define PAIR_SLOTS 4u
 #define PAIR_CELLS 8u
 #define PAIR_ARENA (256u * 1024u)
+/* Of the part of the region that is none of the channel's; a test may want more. */
+#ifndef PAIR_SHARED
+#define PAIR_SHARED HC_PAGE
+#endif
 #define PAIR_GUARD ((size_t)64 * 1024u)
 
 struct pair {
@@ -150,7 +156,7 @@ static inline void pair_start(const struct hc_function *ecalls, uint32_t ecall_c
     g_pair.geometry.host_slots = PAIR_HOST_SLOTS;
     g_pair.geometry.cell_count = PAIR_CELLS;
     g_pair.geometry.window_size = HC_PAGE;
-    g_pair.geometry.shared_size = HC_PAGE;
+    g_pair.geometry.shared_size = PAIR_SHARED;
     CHECK_EQ(hc_geometry_plan(&g_pair.geometry), HC_OK);
     size_t size = (size_t)g_pair.geometry.total_size;
     if (g_pair_region == NULL) {

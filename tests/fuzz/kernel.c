@@ -7,6 +7,9 @@
  */
 #include "kernel_model.h"
 
+#include "run_stats.h"
+#include "run_trace.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -20,6 +23,8 @@
 #undef run_interruptible_asm
 
 bool g_kernel_open[KERNEL_FDS];
+void (*g_kernel_turn)(bool before);
+void (*g_kernel_looks)(const void *memory, size_t size);
 
 static bool fails(void)
 {
@@ -31,15 +36,21 @@ static bool fails(void)
 /* Are these bytes of the window that another thread of the program may change at any time? */
 static void may_read(long pointer, size_t size)
 {
-    if (pointer != 0 && size != 0)
+    if (pointer != 0 && size != 0) {
+        if (g_kernel_looks != NULL)
+            g_kernel_looks((const void *)pointer, size);
         (void)touch((const void *)pointer, size);
+    }
 }
 
 /* What the kernel writes is the input's. */
 static void may_write(long pointer, size_t size)
 {
-    if (pointer != 0 && size != 0)
+    if (pointer != 0 && size != 0) {
+        if (g_kernel_looks != NULL)
+            g_kernel_looks((const void *)pointer, size);
         input_copy(&g_input, (void *)pointer, size);
+    }
 }
 
 static void may_name(long pointer)
@@ -359,7 +370,7 @@ static const struct row *row_of(long number)
     return NULL;
 }
 
-long kernel_call(long number, const long a[6])
+static long make_call(long number, const long a[6])
 {
     if (number == SYS_close) {
         may_use(a[0], true);
@@ -372,6 +383,8 @@ long kernel_call(long number, const long a[6])
     switch (number) {
     case SYS_tgkill:
         return -ESRCH;
+    case SYS_sched_setattr:
+        return 0;
     case SYS_close:
         return 0;
     case SYS_openat:
@@ -473,6 +486,16 @@ long kernel_call(long number, const long a[6])
     }
 }
 
+long kernel_call(long number, const long arguments[6])
+{
+    if (g_kernel_turn != NULL)
+        g_kernel_turn(true);
+    long result = make_call(number, arguments);
+    if (g_kernel_turn != NULL)
+        g_kernel_turn(false);
+    return result;
+}
+
 long kernel_syscall(long number, ...)
 {
     long arguments[6];
@@ -488,7 +511,8 @@ long kernel_syscall(long number, ...)
 
 long kernel_interruptible(const uint32_t *flag, long number, const long *arguments)
 {
-    (void)flag;
+    if (__atomic_load_n(flag, __ATOMIC_RELAXED) != 0)
+        return -EINTR;
     return kernel_call(number, arguments);
 }
 
@@ -499,4 +523,37 @@ long run_everywhere(long number, const long arguments[6])
     (void)number;
     may_read(arguments[0] > 4096 ? arguments[0] : 0, 8);
     return kernel_plain(0);
+}
+
+void run_stats_count(const struct run_call *call, long result, uint64_t started)
+{
+    (void)call;
+    (void)result;
+    (void)started;
+}
+
+uint64_t run_stats_start(void)
+{
+    return 0;
+}
+
+bool run_trace_on(void)
+{
+    return false;
+}
+
+void run_trace_call(uint32_t slot, const struct run_call *call, long result, uint64_t started)
+{
+    (void)slot;
+    (void)call;
+    (void)result;
+    (void)started;
+}
+
+void run_threads_init(void)
+{
+}
+
+void run_threads_open(void)
+{
 }

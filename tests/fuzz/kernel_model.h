@@ -24,4 +24,9 @@ void run_state_check(void);
 extern struct input g_input;
 extern bool g_kernel_open[KERNEL_FDS];
 
+/* Unless NULL: called before a system call looks at memory, and when it has answered. */
+extern void (*g_kernel_turn)(bool before);
+/* Unless NULL: sees each stretch of memory that a system call reads or writes. */
+extern void (*g_kernel_looks)(const void *memory, size_t size);
+
 #endif /* HOTCALLS_TESTS_FUZZ_KERNEL_MODEL_H */

@@ -12,8 +12,6 @@
 #include "kernel_model.h"
 
 #include "run_serve.h"
-#include "run_stats.h"
-#include "run_trace.h"
 
 #include <sanitizer/asan_interface.h>
 
@@ -47,39 +45,6 @@ void endpoint_wake(void *context, uint32_t *u_word, uint32_t count)
     (void)context;
     (void)u_word;
     (void)count;
-}
-
-void run_stats_count(const struct run_call *call, long result, uint64_t started)
-{
-    (void)call;
-    (void)result;
-    (void)started;
-}
-
-uint64_t run_stats_start(void)
-{
-    return 0;
-}
-
-bool run_trace_on(void)
-{
-    return false;
-}
-
-void run_trace_call(uint32_t slot, const struct run_call *call, long result, uint64_t started)
-{
-    (void)slot;
-    (void)call;
-    (void)result;
-    (void)started;
-}
-
-void run_threads_init(void)
-{
-}
-
-void run_threads_open(void)
-{
 }
 
 void run_broken(const char *what)

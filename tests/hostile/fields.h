@@ -92,6 +92,20 @@
     FIELD(hc_histogram, max_cycles, HINT) \
     FIELD(hc_histogram, buckets, HINT)
 
+/* What `hotcalls run` has beside the channel. */
+#define RUN_FIELDS(FIELD)                   \
+    FIELD(run_shared, magic, HINT)          \
+    FIELD(run_shared, cycles_per_us, HINT)  \
+    FIELD(run_shared, mode, HINT)           \
+    FIELD(run_shared, processors, HINT)     \
+    FIELD(run_shared, limit_soft, HINT)     \
+    FIELD(run_shared, limit_hard, HINT)     \
+    FIELD(run_shared, host_pid, HINT)       \
+    FIELD(run_shared, chatty, HINT)         \
+    FIELD(run_shared, beat, HINT)           \
+    FIELD(run_shared, interrupt_bell, HINT) \
+    FIELD(run_shared, interrupt, VALUE)
+
 /* Structures made of those above. */
 #define HEADER_FIELDS(FIELD)         \
     FIELD(hc_header, geometry, PART) \

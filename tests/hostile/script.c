@@ -19,6 +19,11 @@
 #include "fields.h"
 #include SCENARIOS
 
+/* How much of a window is rewritten. A file of scenarios may say so, and list OTHER_FIELDS. */
+#ifndef ATTACKED_BYTES
+#define ATTACKED_BYTES 64u
+#endif
+
 enum what { WORD, VALUE, DATA, HINT, PART };
 
 struct field {
@@ -130,7 +135,7 @@ static void list_fields(void)
             CELL_FIELDS(ADD)
         }
         at = (size_t)(hc_u_window(g_pair.u_base, g, 0, lane) - g_pair.u_base);
-        add("window", at, 64, DATA);
+        add("window", at, ATTACKED_BYTES, DATA);
     }
     size_t control = (size_t)((uint8_t *)hc_u_slot(g_pair.u_base, g, 0) - g_pair.u_base);
     at = control;
@@ -156,6 +161,10 @@ static void list_fields(void)
     GEOMETRY_FIELDS(ADD)
     at = 0;
     HEADER_FIELDS(ADD)
+#ifdef OTHER_FIELDS
+    at = (size_t)g->shared_at;
+    OTHER_FIELDS(ADD)
+#endif
 }
 
 /* ---- running --------------------------------------------------------------------------------- */

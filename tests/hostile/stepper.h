@@ -17,7 +17,6 @@
 #include "../c/pair.h"
 
 #define STEPPER_ACCESSES_MAX 1000000u
-/* Cycles between two looks at the clock. */
 #define STEPPER_TICK 200u
 #define STEPPER_SEEN 8192u
 
@@ -27,10 +26,12 @@ static struct {
     uint64_t accesses;
     uint64_t events; /* changes after which a step that repeats another one is a new one */
     uint64_t clock;
+    uint64_t tick;                       /* cycles between two looks at the clock */
     void (*at_step)(uint64_t step);      /* the peer's turn */
     void (*chain)(enum hc_side waiting); /* what the other side does meanwhile */
     void (*at_clock)(void);              /* time goes by; NULL: nothing happens meanwhile */
     bool sealed;                         /* nobody may touch the region but in an access */
+    bool open;                           /* but now */
     uint64_t fetch_epoch;
     uint64_t lane_epoch[PAIR_SLOTS][HC_LANES];
     struct {
@@ -66,7 +67,7 @@ uint64_t step_clock(void)
 {
     if (g_stepper.at_clock != NULL)
         g_stepper.at_clock();
-    return g_stepper.clock += STEPPER_TICK;
+    return g_stepper.clock += g_stepper.tick;
 }
 
 static bool is_new(const struct step_site *site, const volatile void *at)
@@ -154,12 +155,21 @@ void step_begin(const struct step_site *site, const volatile void *at, size_t si
 
 void step_end(void)
 {
-    if (g_stepper.sealed)
+    if (g_stepper.sealed && !g_stepper.open)
         CHECK_EQ(mprotect(g_pair.u_base, region_size(), PROT_NONE), 0);
 }
 
+/* From here on, and no longer, somebody who makes no such accesses touches the region: the kernel. */
+static inline void stepper_open(bool open)
+{
+    g_stepper.open = open;
+    if (g_stepper.sealed)
+        CHECK_EQ(mprotect(g_pair.u_base, region_size(), open ? PROT_READ | PROT_WRITE : PROT_NONE),
+                 0);
+}
+
 /* The other side acts until it is done. */
-static void stepper_other(enum hc_side waiting)
+static inline void stepper_other(enum hc_side waiting)
 {
     enum hc_side before = g_stepper.acting;
     g_stepper.acting = hc_other(waiting);
@@ -177,6 +187,7 @@ static void stepper_start(bool sealed)
     g_stepper.acting = HC_HOST;
     g_stepper.chain = pair_chain;
     g_stepper.steps = g_stepper.accesses = g_stepper.clock = 0;
+    g_stepper.tick = STEPPER_TICK;
     g_stepper.events++;
     for (uint32_t slot = 0; slot < PAIR_SLOTS; slot++)
         for (uint32_t lane = 0; lane < HC_LANES; lane++)
