@@ -181,6 +181,10 @@ static void one_call(uint64_t n)
         if ((how & 4u) == 0 && !job.must_block && run_job_try(&job))
             goto done;
         g_shared.interrupt[0] = run_interrupt_of(n);
+        /* Between the tries the message is another thread's of the program to rewrite. */
+        __asan_unpoison_memory_region(g_u_window, WINDOW);
+        spoil();
+        __asan_poison_memory_region(g_u_window + used, WINDOW - used);
         run_job_continue(&job);
     }
 done:
