@@ -2,12 +2,13 @@
 /*
  * lies.c -- the shim of `hotcalls run` and a host that lies, in one thread.
  *
- *     lies rows | answers [RANDOM ROUNDS]
+ *     lies rows | answers [RANDOM ROUNDS] | steps [STRIDE SEED]
  *
  * The shim's own code marshals each call and takes the answer apart; what waits for the answer
  * (yield) is the host. `rows`: every row of the table with every result that says something, over a
  * window of every byte that does. `answers`: calls whose answers have a form (entries of directories,
- * control data, sets, events, names), rewritten field by field, and then at random.
+ * control data, sets, events, names), rewritten field by field, and then at random. `steps`, in a
+ * build of its own: the same calls, honestly answered, while the channel is rewritten (lies_steps.h).
  *
  * Whatever was answered: nothing outside of the buffers that the program gave is written, nothing
  * in a buffer that is only read, nothing behind as many bytes as were told; and what is told is an
@@ -43,25 +44,43 @@ static uint64_t g_lies, g_refused, g_believed;
 
 /* ---- the host -------------------------------------------------------------------------------- */
 
+static bool g_rewritten; /* the channel was, so that the host may find anything in it */
+static bool g_hosting;
+static uint64_t g_answered;
+static uint32_t g_message_at; /* in the window: the message that was answered last */
+
+static void host_call(const struct hc_taking *taking)
+{
+    struct hc_cell *u_cell = taking->u_cell;
+    const struct row *row = &g_rows[u_cell->id % ROW_COUNT];
+    size_t ms_size = run_ms_size(row->scalar_count);
+    size_t head = ms_size > HC_INLINE_SIZE ? hc_message_add(0, ms_size) : 0;
+    uint8_t *u_message = g_lane.u_window + u_cell->offset;
+    uint8_t *u_ms = ms_size > HC_INLINE_SIZE ? u_message : u_cell->payload;
+    if (!hc_range_inside(u_cell->offset, u_cell->size, g_lane.window_size) || u_cell->size < head) {
+        CHECK(g_rewritten);
+        u_cell->status = HC_ERR_MESSAGE;
+    } else {
+        if (g_answer != NULL)
+            g_answer(u_message + head, u_cell->size - head);
+        else if (u_cell->size != 0)
+            memset(u_message, g_fill, u_cell->size);
+        memcpy(u_ms, &g_result, sizeof g_result);
+        u_cell->status = HC_OK;
+    }
+    CHECK(hc_finish(u_cell, taking->n) == HC_FINISHED || g_rewritten);
+    g_message_at = u_cell->offset;
+    g_answered++;
+}
+
 static void host(void *context)
 {
     struct hc_taking taking;
     (void)context;
-    if (hc_take(&g_lane, true, &taking) != HC_TOOK)
-        return;
-    struct hc_cell *u_cell = taking.u_cell;
-    const struct row *row = &g_rows[u_cell->id % ROW_COUNT];
-    size_t ms_size = run_ms_size(row->scalar_count);
-    uint8_t *u_message = g_lane.u_window + u_cell->offset;
-    uint8_t *u_ms = ms_size > HC_INLINE_SIZE ? u_message : u_cell->payload;
-    size_t head = ms_size > HC_INLINE_SIZE ? hc_message_add(0, ms_size) : 0;
-    if (g_answer != NULL)
-        g_answer(u_message + head, u_cell->size - head);
-    else if (u_cell->size != 0)
-        memset(u_message, g_fill, u_cell->size);
-    memcpy(u_ms, &g_result, sizeof g_result);
-    u_cell->status = HC_OK;
-    CHECK(hc_finish(u_cell, taking.n) == HC_FINISHED);
+    g_hosting = true;
+    if (hc_take(&g_lane, true, &taking) == HC_TOOK)
+        host_call(&taking);
+    g_hosting = false;
 }
 
 static void host_slept(void *context, const uint32_t *u_word, uint32_t expected, uint64_t ns)
@@ -398,6 +417,10 @@ static void answers(uint64_t rounds)
     (void)printf("forms=%zu fields=%" PRIu64 " ", sizeof g_forms / sizeof g_forms[0], fields);
 }
 
+#ifdef LIES_STEPS
+#include "lies_steps.h"
+#endif
+
 int main(int argc, char **argv)
 {
     CHECK(argc >= 2);
@@ -405,6 +428,10 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "rows") == 0) {
         rows();
         (void)printf("rows=%u ", (unsigned)ROW_COUNT);
+#ifdef LIES_STEPS
+    } else if (strcmp(argv[1], "steps") == 0) {
+        steps(argc > 2 ? strtoull(argv[2], NULL, 10) : 1);
+#endif
     } else {
         answers(argc > 2 ? strtoull(argv[2], NULL, 10) : 1000);
     }

@@ -244,11 +244,11 @@ static bool sent_right(void)
 }
 
 /* recvmsg: data, then the address, control data, and sizes; each on 16 bytes. */
-#define DATA 32u
-#define CONTROL 64u
+#define DATA_SIZE 32u
+#define CONTROL_SIZE 64u
 static void message_make(void)
 {
-    uint8_t control[CONTROL] = {0};
+    uint8_t control[CONTROL_SIZE] = {0};
     struct cmsghdr *head = (struct cmsghdr *)(void *)control;
     int fds[2] = {11, 12};
     uint32_t results[4] = {16, 0, CMSG_SPACE(sizeof fds), 0};
@@ -256,27 +256,27 @@ static void message_make(void)
     head->cmsg_type = SCM_RIGHTS;
     head->cmsg_len = CMSG_LEN(sizeof fds);
     memcpy(CMSG_DATA(head), fds, sizeof fds);
-    memset(g_honest, 'd', DATA);
-    memset(g_honest + DATA, 'n', 16);
-    memcpy(g_honest + DATA + 16, control, CONTROL);
-    memcpy(g_honest + DATA + 16 + CONTROL, results, sizeof results);
-    g_honest_size = DATA + 16 + CONTROL + sizeof results;
-    g_result = DATA;
+    memset(g_honest, 'd', DATA_SIZE);
+    memset(g_honest + DATA_SIZE, 'n', 16);
+    memcpy(g_honest + DATA_SIZE + 16, control, CONTROL_SIZE);
+    memcpy(g_honest + DATA_SIZE + 16 + CONTROL_SIZE, results, sizeof results);
+    g_honest_size = DATA_SIZE + 16 + CONTROL_SIZE + sizeof results;
+    g_result = DATA_SIZE;
 }
 
 static long message_call(void)
 {
-    struct iovec data = {g_buffer.bytes, DATA};
+    struct iovec data = {g_buffer.bytes, DATA_SIZE};
     struct msghdr message = {.msg_name = g_second.bytes,
                              .msg_namelen = 16,
                              .msg_iov = &data,
                              .msg_iovlen = 1,
                              .msg_control = g_second.bytes + 64,
-                             .msg_controllen = CONTROL};
+                             .msg_controllen = CONTROL_SIZE};
     long result = shim_recvmsg(3, &message, 0);
     if (result >= 0) {
-        CHECK(result <= DATA);
-        CHECK(message.msg_namelen <= 128 && message.msg_controllen <= CONTROL);
+        CHECK(result <= DATA_SIZE);
+        CHECK(message.msg_namelen <= 128 && message.msg_controllen <= CONTROL_SIZE);
         CHECK(message.msg_name == g_second.bytes && message.msg_iov == &data &&
               message.msg_iovlen == 1 && message.msg_control == g_second.bytes + 64);
         for (struct cmsghdr *head = CMSG_FIRSTHDR(&message); head != NULL;
@@ -293,14 +293,14 @@ static long message_call(void)
             }
         }
     }
-    check_margins(&g_buffer, DATA);
-    check_margins(&g_second, 64 + CONTROL);
+    check_margins(&g_buffer, DATA_SIZE);
+    check_margins(&g_second, 64 + CONTROL_SIZE);
     return result;
 }
 
 static bool message_right(void)
 {
-    return memcmp(g_buffer.bytes, g_honest, DATA) == 0 && g_second.bytes[0] == 'n';
+    return memcmp(g_buffer.bytes, g_honest, DATA_SIZE) == 0 && g_second.bytes[0] == 'n';
 }
 
 /* recvfrom with an address, accept and getsockname: an address, cut to the program's room. */

@@ -27,11 +27,17 @@ pytestmark = [
 ]
 
 
-def lies(*arguments: str) -> dict[str, int]:
+#: Each access of the shim to the channel is seen (lies_steps.h).
+STEPS = ["-include", str(HERE / "steps.h"), "-Wno-shadow", "-DLIES_STEPS"]
+STEPS += ["-Wl,--wrap=shim_die,--wrap=shim_copy"]
+
+
+def lies(*arguments: str, steps: bool = False) -> dict[str, int]:
     """Run the program; what it counted."""
     # Without the wrappers, which would take the C library's calls of the test itself.
     shim = [path for path in native.sources("shim_*.c") if path.name != "shim_wrap.c"]
     flags = [*native.ADDRESS, f"-I{native.syscall_headers()}"]
+    flags += STEPS if steps else []
     program = native.build("lies", [HERE / "lies.c", *shim], flags)
     done = native.run([program, *arguments], timeout=600)
     print(done.stdout)
@@ -58,3 +64,13 @@ def test_answer_with_a_form_is_sound_or_refused(
     assert found["forms"] == 13
     assert found["believed"] > found["forms"]
     assert found["refused"] > 1000
+
+
+def test_channel_rewritten_before_any_access_of_the_shim_is_survived(
+    record_property: Callable[[str, object], None],
+) -> None:
+    found = lies("steps", steps=True)
+    record_property("count:rewrites of the channel", found["lies"])
+    assert found["lies"] > 13 * found["places"]
+    assert found["ended"] > 0
+    assert found["refused"] > 100
