@@ -79,6 +79,11 @@ WANTED = (
                 "test_field_rewritten_at_any_step_of_all_threads_is_survived",
                 "test_every_access_of_the_threads_was_a_step",
             ),
+            "hostile/test_hostile_run.py": (
+                "test_every_field_beside_the_channel_is_in_the_list",
+                "test_field_rewritten_at_any_step_of_a_system_call_is_survived",
+                "test_every_access_of_the_host_process_was_a_step",
+            ),
         },
     ),
     Wanted(

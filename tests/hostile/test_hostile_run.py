@@ -85,6 +85,7 @@ def test_field_rewritten_at_any_step_of_a_system_call_is_survived(
     assert found["names"] == stepped.NAMES + len(FIELDS)
     assert found["runs"] - RANDOM >= found["steps"] * found["names"] // (1 if native.LONG else 25)
     record_property("count:steps of system calls", found["steps"])
+    record_property("count:fields × steps", found["runs"] - RANDOM)
     record_property("count:rewrites of the channel", found["runs"])
 
 
