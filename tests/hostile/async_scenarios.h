@@ -170,7 +170,7 @@ static void queued(void)
     finish(async, 20);
 }
 
-/* Each calls back while nobody waits in its chain: a responder of the host serves that. */
+/* Each calls back while nobody waits in its chain: a companion of the host serves that. */
 static void called_back(void)
 {
     sides_begin();
@@ -178,14 +178,6 @@ static void called_back(void)
     for (uint32_t i = 0; i < 2; i++)
         post(async, i, i + 1u, E_OCALL);
     finish(async, 2);
-}
-
-/* The same while that responder is awake: it takes what nobody else does. */
-static void stolen(void)
-{
-    scenario_end(HC_HOST)->bounds.idle = 1000000;
-    scenario_end(HC_ENCLAVE)->bounds.take = 100000;
-    called_back();
 }
 
 static void asleep(void)
@@ -302,7 +294,6 @@ static const struct scenario g_scenarios[] = {
     {"several", several},
     {"queued", queued},
     {"called_back", called_back},
-    {"stolen", stolen},
     {"asleep", asleep},
     {"taken_back", taken_back},
     {"closed", closed},
