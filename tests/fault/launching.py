@@ -9,7 +9,8 @@
     launching.py serving WHAT                                 a server, called as a client
     launching.py run NAME ARGUMENTS …                         `hotcalls ARGUMENTS …`, likewise
 
-WHAT is the file of an enclave, of Python or of C; what becomes of a call is an errno, or "kill".
+WHAT is the file of an enclave, of Python or of C; what becomes of a call is an errno, or "kill";
+behind an @ the first n.
 One process makes all the launches of a matrix, so what each of them leaves behind adds up and is
 seen.
 """
@@ -172,7 +173,8 @@ def each(what: str, side: str, stride: int, kinds: list[str]) -> None:
     for kind in kinds:
         name, _, rest = kind.partition("=")
         number, _, becomes = rest.partition(":")
-        n, failed = 1, 0
+        becomes, _, first = becomes.partition("@")
+        n, failed = int(first or 1), 0
         while n < MOST:
             nth.arm(int(number), n, becomes, side == "enclave")
             try:
