@@ -98,8 +98,9 @@ def test_enclave_that_never_starts_ends_with_its_killed_host(tmp_path: Path, wha
     """Nobody in it looks after the host yet: the kernel does."""
     module = tmp_path / "endless.py"
     module.write_text(ENDLESS.format(what=what))
+    launch = f"import hotcalls; hotcalls.launch({str(module)!r})"
     host = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", f"import hotcalls; hotcalls.launch({str(module)!r})"],
+        [sys.executable, "-W", "ignore", "-c", launch],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert host.stdout is not None
