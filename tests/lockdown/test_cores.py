@@ -77,6 +77,12 @@ def ordinary() -> int:
     return process.pid
 
 
+def taken() -> None:
+    """As whoever starts programs at a terminal has it: in the background, SIGQUIT is ignored."""
+    no_limit_of_core()
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
 def unlimited() -> None:
     import resource
 
@@ -91,8 +97,8 @@ def test_where_every_core_is_taken_there_is_none_of_an_enclave(
         if not (public / part).exists():
             shutil.copytree(launcher.host_path().parent.parent / part, public / part)
     launches: list[Any] = [conftest.Launching(public), LaunchingPython(folder, python=python)]
-    processes = [conftest.Process(Prepared(no_limit_of_core, launch)) for launch in launches]
-    runs = [conftest.Process(Prepared(no_limit_of_core, Running(public))) for _ in range(2)]
+    processes = [conftest.Process(Prepared(taken, launch)) for launch in launches]
+    runs = [conftest.Process(Prepared(taken, Running(public))) for _ in range(2)]
     try:
         hosts = [run.do(host_of) for run in runs]
         victims = [process.do(conftest.call, "pid") for process in processes]
