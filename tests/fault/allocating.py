@@ -200,8 +200,9 @@ def launches(module: str, stride: int, first: int) -> int:
         with launch(module) as enclave:
             plain(enclave)
 
-    # Of msgspec 0.22, decoding JSON without memory for it ends the process.
+    # Of msgspec 0.22, either without memory for it ends the process.
     msgspec.json.decode = spared(msgspec.json.decode)  # type: ignore[assignment]
+    msgspec.msgpack.encode = spared(msgspec.msgpack.encode)
     for _ in range(2):
         whole()
     before = launching.standing()
