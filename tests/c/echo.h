@@ -35,6 +35,8 @@ static enum hc_status g_inner_status; /* of the last call back, as its caller sa
 static uint32_t g_depth_reached;
 /* What a bridge does in the middle of E_NOTE; NULL: nothing. */
 static void (*g_in_the_middle)(void);
+/* What one of the host does before it calls back; NULL: nothing. */
+static void (*g_before_calling_back)(void);
 
 static inline void ran(uint64_t token)
 {
@@ -160,6 +162,8 @@ static inline enum hc_status o_down(struct hc_frame *frame)
 static inline enum hc_status o_calls(uint32_t id)
 {
     uint64_t token = 70 + id;
+    if (g_before_calling_back != NULL)
+        g_before_calling_back();
     g_inner_status = pair_call(pair_current(HC_HOST), id, &token, sizeof token);
     return HC_OK;
 }
@@ -201,7 +205,7 @@ static const struct hc_function g_ocalls[O_COUNT] = {
 static inline struct hc_port *echo_start(void)
 {
     g_ran_count = 0;
-    g_in_the_middle = NULL;
+    g_in_the_middle = g_before_calling_back = NULL;
     g_inner_status = HC_OK;
     g_depth_reached = 0;
     pair_start(g_ecalls, E_COUNT, g_ocalls, O_COUNT);

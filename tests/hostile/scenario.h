@@ -55,12 +55,11 @@ static void check_number(const struct hc_port *port)
     g_last_run[slot][lane] = port->running.n;
 }
 
-/* Before a bridge returns. */
+/* In a bridge, once: the other side may be in one as well, and has been looked at there. */
 static void in_the_middle(void)
 {
     stepper_point();
-    for (int side = 0; side < HC_SIDES; side++)
-        check_number(scenario_thread(side)->current);
+    check_number(scenario_thread(g_stepper.acting)->current);
 }
 
 /* A call ended: with an answer, which is `right` or not, or with a status that has a name. */

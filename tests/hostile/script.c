@@ -205,7 +205,7 @@ static void run(const struct scenario *scenario, bool sealed)
 {
     scenario_start();
     g_pair.other = stepper_other;
-    g_in_the_middle = in_the_middle;
+    g_in_the_middle = g_before_calling_back = in_the_middle;
     memset(g_last_run, 0, sizeof g_last_run);
     for (int side = 0; side < HC_SIDES; side++) {
         struct hc_bounds *bounds = &scenario_end(side)->bounds;

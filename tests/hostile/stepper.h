@@ -42,6 +42,7 @@ static struct {
     } seen[STEPPER_SEEN];
     uint8_t *touched;            /* by byte: was it ever read or written? */
     uint64_t *fetched[HC_SIDES]; /* by byte of the region: when it was read */
+    uint64_t *number[HC_SIDES];  /* by word of the region: of a cell's, the call when it was read */
 } g_stepper;
 
 static uint64_t region_size(void)
@@ -122,6 +123,17 @@ static void check_fetch(const struct step_site *site, uint64_t at, size_t size, 
     }
 }
 
+/* A word of another number is another call: its fields are read for the first time. */
+static void note_number(uint64_t at, uint64_t slot, uint64_t lane)
+{
+    uint64_t word, *seen = &g_stepper.number[g_stepper.acting][at / sizeof word];
+    memcpy(&word, g_pair.u_base + at / sizeof word * sizeof word, sizeof word);
+    if (word >> HC_WORD_SHIFT == *seen)
+        return;
+    *seen = word >> HC_WORD_SHIFT;
+    g_stepper.lane_epoch[slot][lane] = ++g_stepper.fetch_epoch;
+}
+
 void step_begin(const struct step_site *site, const volatile void *at, size_t size,
                 enum step_kind kind)
 {
@@ -151,6 +163,8 @@ void step_begin(const struct step_site *site, const volatile void *at, size_t si
     }
     if (g_stepper.sealed)
         CHECK_EQ(mprotect(g_pair.u_base, region_size(), PROT_READ | PROT_WRITE), 0);
+    if (in_lane && kind == STEP_READ && word)
+        note_number(offset, slot, lane);
 }
 
 void step_end(void)
@@ -180,8 +194,10 @@ static inline void stepper_other(enum hc_side waiting)
 static void stepper_start(bool sealed)
 {
     for (int side = 0; side < HC_SIDES; side++)
-        if (g_stepper.fetched[side] == NULL)
+        if (g_stepper.fetched[side] == NULL) {
             CHECK((g_stepper.fetched[side] = calloc(region_size(), 8)) != NULL);
+            CHECK((g_stepper.number[side] = calloc(region_size() / 8u, 8)) != NULL);
+        }
     if (g_stepper.touched == NULL)
         CHECK((g_stepper.touched = calloc(region_size(), 1)) != NULL);
     g_stepper.acting = HC_HOST;
