@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "sandbox_filter.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -46,6 +47,12 @@ const size_t g_sandbox_rule_count = sizeof g_sandbox_rules / sizeof g_sandbox_ru
 
 static const char *const g_advice_seccomp =
     "Use a kernel with CONFIG_SECCOMP_FILTER, and a container that allows seccomp(2)";
+
+/* The errno of a result of libseccomp's, which is EFAULT where it has no memory for a filter. */
+static int error_of(int result)
+{
+    return result == -EFAULT ? ENOMEM : -result;
+}
 
 /* Adds one row, with `fd` in place of the descriptor of a *_FD condition. */
 static int add_rule(scmp_filter_ctx filter, const struct sandbox_rule *rule, int fd)
@@ -128,8 +135,8 @@ static int build_filter(scmp_filter_ctx filter, const struct sandbox_policy *pol
     for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++) {
         int result = seccomp_attr_set(filter, attributes[i].attribute, attributes[i].value);
         if (result != 0) {
-            return sandbox_fail(error, "seccomp", -result, g_advice_seccomp, "attribute %d",
-                                (int)attributes[i].attribute);
+            return sandbox_fail(error, "seccomp", error_of(result), g_advice_seccomp,
+                                "attribute %d", (int)attributes[i].attribute);
         }
     }
     for (size_t i = 0; i < g_sandbox_rule_count; i++) {
@@ -140,7 +147,7 @@ static int build_filter(scmp_filter_ctx filter, const struct sandbox_policy *pol
         }
         int result = add_row(filter, rule, policy, added);
         if (result != 0) {
-            return sandbox_fail(error, "seccomp", -result, SANDBOX_ADVICE_BUG, "row of %s",
+            return sandbox_fail(error, "seccomp", error_of(result), SANDBOX_ADVICE_BUG, "row of %s",
                                 rule->name);
         }
     }
@@ -163,7 +170,8 @@ int sandbox_install_filter(const struct sandbox_policy *policy, struct sandbox_l
                                   "Remove what installs a filter in a thread while loading",
                                   "thread %d has a filter of its own", result);
         } else if (result < 0) {
-            failed = sandbox_fail(error, "seccomp", -result, g_advice_seccomp, "seccomp_load");
+            failed =
+                sandbox_fail(error, "seccomp", error_of(result), g_advice_seccomp, "seccomp_load");
         }
     }
     seccomp_release(filter);
