@@ -15,8 +15,9 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 WERROR ?= true
 PYTEST_ARGS ?=
-# Two, however many processors there are: most tests have two busy sides already.
-PYTEST_WORKERS ?= 2
+# Three, however many processors there are: most tests have two busy sides already, but a third of
+# the time of two workers is waiting.
+PYTEST_WORKERS ?= 3
 MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin

@@ -120,7 +120,7 @@ def test_host_killed_at_any_step_of_a_launch_and_of_calls_leaves_nothing(
     assert (done.left, done.hung) == (0, False)
     assert place.files() == []
     killed, told = map(int, re.findall(r"^killed=(\d+) told=(\d+)", done.output, re.MULTILINE)[0])
-    assert killed >= 5
+    assert killed >= 3
     record_property("count:kills", killed + told)
 
 
