@@ -55,6 +55,7 @@ static const int g_own[] = {
     SYS_getrusage,
     /* looking at descriptors; who we are */
     SYS_poll,
+    SYS_openat2,
     SYS_readlink,
     SYS_writev,
     SYS_getuid,

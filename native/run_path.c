@@ -266,6 +266,11 @@ int run_path_ask(uint32_t row, enum run_path_use use, int fd, const char *last)
     char name[2u * PATH_MAX];
     if (!run_path_name(fd, name))
         return EACCES;
+    int refused = run_policy_judges_names() && !run_mounts_have(fd, name)
+                      ? run_policy_path_elsewhere(row, name)
+                      : 0;
+    if (refused != 0)
+        return refused;
     if (last != NULL) {
         size_t size = strlen(name);
         (void)snprintf(name + size, sizeof name - size, "%s%s", strcmp(name, "/") == 0 ? "" : "/",

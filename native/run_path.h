@@ -26,4 +26,7 @@ long run_path_parent(int dirfd, const char *path, const char **last);
 bool run_path_is_own_exe(const char *path);
 const char *run_path_program(void);
 
+/* run_mounts.c: is what is open as `fd`, which the kernel calls `name`, in our own namespace? */
+bool run_mounts_have(int fd, const char *name);
+
 #endif /* HOTCALLS_RUN_PATH_H */

@@ -418,6 +418,13 @@ int run_policy_total_reached(uint32_t row, const char *kind, uint64_t most, cons
     return decided(refuse, what, row, detail);
 }
 
+int run_policy_path_elsewhere(uint32_t row, const char *path)
+{
+    char escaped[PATH_MAX + 64u];
+    escape(path, escaped, sizeof escaped);
+    return decided(EACCES, "path elsewhere ", row, escaped);
+}
+
 int run_policy_hook_refused(uint32_t row, int refuse, const char *detail)
 {
     char escaped[PATH_MAX + 64u];
@@ -464,9 +471,14 @@ void run_policy_ready(void)
     }
 }
 
+bool run_policy_judges_names(void)
+{
+    return g_has_paths || g_asks;
+}
+
 bool run_policy_has_paths(void)
 {
-    return g_has_paths || g_learn || g_asks;
+    return run_policy_judges_names() || g_learn;
 }
 
 static bool covers(const char *prefix, size_t size, const char *path)

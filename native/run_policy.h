@@ -114,6 +114,8 @@ int run_policy_address(uint32_t row, enum run_address_use use, const struct sock
 /* Logs that a total is used up, that the hook refused; return `refuse`. */
 int run_policy_total_reached(uint32_t row, const char *kind, uint64_t most, const char *prefix,
                              int refuse);
+/* Of a file with this name in another mount namespace, about which no rule speaks: EACCES. */
+int run_policy_path_elsewhere(uint32_t row, const char *path);
 int run_policy_hook_refused(uint32_t row, int refuse, const char *detail);
 /* A descriptor was another one in the middle of a call: totals hold for everything now. */
 void run_policy_say_raced(uint32_t row);
@@ -124,5 +126,7 @@ void run_policy_unsupported(long number);
 
 /* Are there rules of paths, or is somebody learning them? Without, names need no second look. */
 bool run_policy_has_paths(void);
+/* Can a name be refused? Who only learns refuses none. */
+bool run_policy_judges_names(void);
 
 #endif /* HOTCALLS_RUN_POLICY_H */

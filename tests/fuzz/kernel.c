@@ -179,6 +179,14 @@ int kernel_stat(int fd, struct stat *status)
     return fails() ? -1 : 0;
 }
 
+int kernel_statx(int fd, struct statx *status)
+{
+    may_use(fd, true);
+    status->stx_mask = STATX_MNT_ID;
+    status->stx_mnt_id = input_u8(&g_input) % 2u;
+    return fails() ? -1 : 0;
+}
+
 int kernel_statfs(int fd, struct statfs *status)
 {
     (void)fd;
@@ -391,6 +399,10 @@ static long make_call(long number, const long a[6])
         may_use(a[0], true);
         may_name(a[1]);
         return new_fd();
+    case SYS_openat2:
+        may_name(a[1]);
+        (void)touch((const void *)a[2], (size_t)a[3]);
+        return new_fd();
     case SYS_fcntl:
         may_use(a[0], false);
         if (a[1] == F_DUPFD || a[1] == F_DUPFD_CLOEXEC)
@@ -499,10 +511,11 @@ long kernel_call(long number, const long arguments[6])
 long kernel_syscall(long number, ...)
 {
     long arguments[6];
+    const int given = number == SYS_tgkill ? 3 : number == SYS_openat2 ? 4 : 6;
     va_list list;
     va_start(list, number);
     for (int i = 0; i < 6; i++)
-        arguments[i] = number == SYS_tgkill && i >= 3 ? 0 : va_arg(list, long);
+        arguments[i] = i < given ? va_arg(list, long) : 0;
     va_end(list);
     long result = kernel_call(number, arguments);
     errno = result < 0 ? (int)-result : errno;

@@ -44,6 +44,7 @@ ssize_t kernel_recv(int fd, void *to, size_t size);
 ssize_t kernel_send(int fd, const void *from, size_t size);
 int kernel_tells(int fd, void *value, socklen_t *size);
 int kernel_stat(int fd, struct stat *status);
+int kernel_statx(int fd, struct statx *status);
 int kernel_statfs(int fd, struct statfs *status);
 ssize_t kernel_readlink(const char *path, char *to, size_t room);
 int kernel_pair(int pair[2]);
@@ -74,6 +75,7 @@ long kernel_interruptible(const uint32_t *flag, long number, const long *argumen
 #define opendir(path) ((DIR *)NULL)
 #define fstat(fd, status) kernel_stat(fd, status)
 #define fstatat(dirfd, path, status, flags) ((void)(path), kernel_stat(dirfd, status))
+#define statx(fd, path, flags, mask, status) kernel_statx(fd, status)
 #define fstatfs(fd, status) kernel_statfs(fd, status)
 #define readlinkat(dirfd, path, to, room) kernel_readlink(path, to, room)
 #define realpath(path, to) ((void)(to), (char *)NULL)
