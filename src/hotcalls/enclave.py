@@ -209,6 +209,8 @@ class Enclave:
             self._unregister()
         finally:
             self._native.close()
+        # A loop that still watches lets go by itself; the others have descriptors for nothing.
+        self._watches.clear()
         if self._collector is not None and os.getpid() == self._owner:
             self._collector.end()
         if self._log is not None:

@@ -16,6 +16,7 @@ import pytest
 from peers import number
 
 import hotcalls
+from hotcalls import futures
 
 
 def test_awaited_call_returns_its_result(peer: Any) -> None:
@@ -203,3 +204,24 @@ def test_lost_enclave_ends_what_is_awaited(launch_peer: Callable[..., Any], end:
         return time.monotonic() - start
 
     assert asyncio.run(main()) < 30  # of 60 s; alone it takes some ms
+
+
+def test_closed_enclave_leaves_a_loop_no_descriptors(
+    launch_peer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though both live on: a server may open and close enclaves for years."""
+    monkeypatch.setattr(futures, "LOOK_SECONDS", 0.01)
+    launch_peer().close()
+
+    async def main() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        enclave = launch_peer()
+        assert await enclave.echo.aio(b"1") == b"1"
+        enclave.close()
+        deadline = time.monotonic() + 10
+        while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert enclave.closed
+
+    asyncio.run(main())
