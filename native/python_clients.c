@@ -83,7 +83,8 @@ static enum hc_status detach(struct place *place, uint64_t generation)
     place->state = HC_PLACE_ENDING;
     /* The threads that end take the interpreter's lock once more (python_leave). */
     python_rest();
-    if (!endpoint_try_stop(&place->endpoint))
+    /* What the client never fetched is the interpreter's: the broker comes again. */
+    if (!python_ready() || !endpoint_try_stop(&place->endpoint))
         return HC_OK;
     python_drop_held(python_clients_owner(&place->endpoint.end));
     endpoint_free(&place->endpoint);

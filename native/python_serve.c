@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "python_serve.h"
 #include "python_message.h"
+#include "python_state.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -39,18 +40,25 @@ void python_rest(void)
     }
 }
 
-static void python_enter(struct python_thread *self)
+bool python_ready(void)
+{
+    struct python_thread *self = &t_thread;
+    /* For the life of the thread: extension modules find the state where they look for it. */
+    if (HC_UNLIKELY(self->state == NULL))
+        self->state = hc_py_state_new();
+    return HC_LIKELY(self->state != NULL);
+}
+
+/* False: no memory for a thread that comes here for the first time. */
+static bool python_enter(struct python_thread *self)
 {
     if (HC_LIKELY(self->holds))
-        return;
-    if (self->state != NULL) {
-        PyEval_RestoreThread(self->state);
-    } else {
-        /* For the life of the thread: extension modules find the state where they look for it. */
-        (void)PyGILState_Ensure();
-        self->state = PyThreadState_Get();
-    }
+        return true;
+    if (!python_ready())
+        return false;
+    PyEval_RestoreThread(self->state);
     self->holds = true;
+    return true;
 }
 
 /*
@@ -144,7 +152,8 @@ void python_drop_held(uint32_t owner)
     struct shelf *shelf = &g_shelves[owner];
     if (shelf->bytes == 0 && shelf->last == 0)
         return;
-    python_enter(&t_thread);
+    if (!python_enter(&t_thread))
+        return;
     (void)pthread_mutex_lock(&g_held_lock);
     for (uint64_t token = shelf->oldest; token <= shelf->last; token++) {
         PyObject *old = held_take(shelf, token, &ignored);
@@ -288,7 +297,8 @@ enum hc_status python_bridge(struct hc_frame *frame)
     memcpy(&head, frame->payload, sizeof head);
     if (HC_UNLIKELY(head.kind != HC_PY_VALUE))
         return HC_ERR_MESSAGE;
-    python_enter(&t_thread);
+    if (HC_UNLIKELY(!python_enter(&t_thread)))
+        return HC_ERR_MEMORY;
     if (!same_bytes(function->no_argument, &head)) {
         message = request(frame, &head, &status);
         if (HC_UNLIKELY(message == NULL)) {
@@ -317,7 +327,8 @@ enum hc_status python_fetch(struct hc_frame *frame)
     if (head.kind != HC_PY_VALUE || head.size != sizeof token)
         return HC_ERR_MESSAGE;
     memcpy(&token, head.data, sizeof token);
-    python_enter(&t_thread);
+    if (HC_UNLIKELY(!python_enter(&t_thread)))
+        return HC_ERR_MEMORY;
     struct shelf *shelf = shelf_of(frame);
     (void)pthread_mutex_lock(&g_held_lock);
     const struct held *held = &shelf->held[hc_index_nospec(token % HELD_MAX, HELD_MAX)];

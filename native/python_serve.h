@@ -29,9 +29,15 @@ HC_NODISCARD enum hc_status python_serve_these(const struct python_function *fun
                                                uint32_t count, PyObject *on_error,
                                                uint32_t clients);
 
+/*
+ * Whether this thread can run Python: false where it never has and there is no memory for what the
+ * interpreter keeps of a thread.
+ */
+HC_NODISCARD bool python_ready(void);
 /* Lets go of the interpreter's lock, if this thread kept it. Before waiting for other threads. */
 void python_rest(void);
-/* Forgets what waits to be fetched by a client that has gone; see python_clients_owner. */
+/* Forgets what waits to be fetched by a client that has gone; see python_clients_owner. Where
+ * python_ready. */
 void python_drop_held(uint32_t owner);
 
 /*

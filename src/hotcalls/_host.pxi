@@ -29,6 +29,7 @@ cdef extern from "host_program.h" nogil:
     cdef enum hc_status:
         HC_OK
         HC_ERR_ARGUMENT
+        HC_ERR_MEMORY
         HC_ERR_MESSAGE
         HC_ERR_INTERRUPTED
         HC_ERR_INTERFACE

@@ -78,7 +78,9 @@ cdef inline size_t _fixed_size(size_t ms_size) noexcept nogil:
 
 cdef extern from *:
     """
+    #include "python_state.h"
     #include <pthread.h>
+    #include <stdbool.h>
     #if PY_VERSION_HEX < 0x030d0000
     #define HC_PY_FINALIZING _Py_IsFinalizing()
     #else
@@ -101,24 +103,29 @@ cdef extern from *:
     }
     /*
      * A thread of the runtime keeps its Python thread state until it ends: making one for each
-     * ocall costs more than the ocall. Threads of Python have one already.
+     * ocall costs more than the ocall. Threads of Python have one already. False: no memory.
      */
-    static void hc_py_attach(void)
+    static bool hc_py_attach(void)
     {
         if (PyGILState_GetThisThreadState() != NULL)
-            return;
-        (void)PyGILState_Ensure();
-        PyThreadState *state = PyEval_SaveThread();
+            return true;
+        PyThreadState *state = hc_py_state_new();
+        if (state == NULL)
+            return false;
         (void)pthread_once(&hc_py_thread_once, hc_py_make_key);
-        (void)pthread_setspecific(hc_py_thread_key, state);
+        if (pthread_setspecific(hc_py_thread_key, state) == 0)
+            return true;
+        hc_py_thread_ended(state);
+        return false;
     }
     """
-    void hc_py_attach() nogil
+    c_bool hc_py_attach() nogil
 
 
 cdef hc_status _serve(hc_frame *frame) noexcept nogil:
     """Every ocall of a Python host arrives here, in whatever thread waits or responds."""
-    hc_py_attach()
+    if not hc_py_attach():
+        return HC_ERR_MEMORY
     with gil:
         return (<Enclave>hc_user_data(frame.port))._serve(frame)
 

@@ -149,10 +149,10 @@ class Collector:
     def __init__(self, native: _native.Enclave, name: str) -> None:
         # Asleep, it must not keep an enclave alive that nobody else knows any more.
         self._native = weakref.ref(native)
-        self._descriptors = _native.descriptors(native)
         self._lock = threading.Lock()
         self._deadlines: list[tuple[float, int, weakref.ref[Future]]] = []
         self._numbers = itertools.count()
+        self._descriptors = _native.descriptors(native)
         try:
             self._poll = select.poll()
             for descriptor in self._descriptors:

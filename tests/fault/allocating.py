@@ -4,15 +4,17 @@
     allocating.py SIDE MODULE WHAT STRIDE [FIRST]      for each n, until WHAT needs fewer
 
 SIDE is whose interpreter: host or enclave. WHAT is a part of the life of an enclave: launch, close,
-or one of `CALLS`. nomemory.c has to be importable; MODULE is one that has imported it as well.
+first or one of `CALLS`. nomemory.c has to be importable; MODULE is one that has imported it, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -22,9 +24,13 @@ import msgspec
 import nomemory
 
 import hotcalls
+from hotcalls import background
+from hotcalls.futures import LOOK_SECONDS
 
 #: No part of an enclave's life needs so many.
 MOST = 200000
+# CPython loses threads that have no memory to begin with; each is waited for.
+background.START_SECONDS = 0.5
 #: What CPython itself says instead of MemoryError: where it has no memory for a frame, for a lock,
 #: for the text of a path; after a wait that had none.
 CPYTHONS = (
@@ -32,6 +38,9 @@ CPYTHONS = (
     "cannot release un-acquired lock",
 )  # fmt: skip
 TYPED = (*launching.TYPED, SystemError, RuntimeError, TypeError)
+#: Threads that start when they are first needed, on a loaded machine in the middle of a call, and
+#: end with the enclave.
+COMPANION = "hc-companion"
 #: So many calls in flight.
 FEW = 3
 
@@ -88,6 +97,27 @@ def futures(enclave: Any) -> None:
 def batch(enclave: Any) -> None:
     """Make several calls at once."""
     expect(enclave.length.map(["a", "bb", "ccc"]), [1, 2, 3])
+
+
+def beside(enclave: Any) -> None:
+    """Make a call while the enclave's responder is busy: another thread of it has to serve it."""
+    with contextlib.suppress(*TYPED):
+        napping = enclave.nap.submit(0.03)
+        time.sleep(0.01)
+    try:
+        expect(enclave.length("four"), 4)
+    finally:
+        nomemory.disarm()
+        with contextlib.suppress(*TYPED):
+            napping.result(10)
+
+
+def behind(enclave: Any) -> None:
+    """Have a call call back while we do something else: a thread of the runtime has to serve it."""
+    flying = enclave.greet.submit("you")
+    time.sleep(0.03)
+    nomemory.disarm()
+    expect(flying.result(10), "hello YOU")
 
 
 def awaited(enclave: Any) -> None:
@@ -163,7 +193,7 @@ def calls(side: str, enclave: Any, name: str, stride: int) -> int:
     what = CALLS[name]
     for _ in range(3):
         what(enclave)
-    before = launching.standing()
+    before = launching.standing(COMPANION)
     failed = 0
     for n in range(1, MOST, stride):
         if side == "host":
@@ -176,7 +206,32 @@ def calls(side: str, enclave: Any, name: str, stride: int) -> int:
         failed += 1
         what(enclave)
     # What one leaves behind adds up.
-    launching.check(before, f"{name} on no memory")
+    launching.check(before, f"{name} on no memory", COMPANION)
+    return failed
+
+
+def firsts(side: str, module: str, stride: int, first: int) -> int:
+    """Fail each allocation of the first call that a thread of the runtime serves; return how many.
+
+    It is new to the interpreter, which needs memory for that.
+    """
+    before = None
+    failed = 0
+    for n in range(first, MOST, stride):
+        with launch(module) as enclave:
+            plain(enclave)
+            if side == "host":
+                outcome, triggered = in_host(n, lambda: behind(enclave))
+            else:
+                outcome, triggered = in_enclave(n, lambda: beside(enclave), enclave)
+            greet(enclave)
+            if not triggered:
+                break
+        print(f"first {n}: {outcome}", flush=True)
+        failed += 1
+        if before is None:
+            before = launching.standing()
+        launching.check(before, f"a first call, at allocation {n},")
     return failed
 
 
@@ -242,11 +297,16 @@ def main() -> None:
     threading.stack_size(256 * 1024)
     ctypes.CDLL(None).prctl(launching.PR_SET_NAME, launching.NAME, 0, 0, 0)
     side, module, what, stride, *rest = sys.argv[1:]
+    first = int(rest[0]) if rest else 1
     if what == "launch":
-        failed = launches(module, int(stride), int(rest[0]) if rest else 1)
+        failed = launches(module, int(stride), first)
     elif what == "close":
         failed = closes(module, int(stride))
+    elif what == "first":
+        failed = firsts(side, module, int(stride), first)
     else:
+        launch(module).close()
+        before = launching.standing()
         with launch(module) as enclave:
             for name in CALLS if what == "calls" else [what]:
                 # asyncio itself loses a step of a task when it has no memory to run it.
@@ -254,6 +314,9 @@ def main() -> None:
                     continue
                 failed = calls(side, enclave, name, int(stride))
                 print(f"failed={failed} of {name}", flush=True)
+        # A loop that runs lets go of what has ended.
+        LOOP.run_until_complete(asyncio.sleep(1.5 * LOOK_SECONDS))
+        launching.check(before, "an enclave that had no memory at times")
         return
     print(f"failed={failed} of {what}", flush=True)
 

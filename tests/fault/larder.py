@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An enclave whose interpreter can be told to have no memory (nomemory.c). Enclave side."""
 
+import time
+
 import nomemory
 
 import hotcalls
@@ -34,6 +36,12 @@ def length(text: str) -> int:
 def repeat(data: bytes) -> bytes:
     """Return what does not."""
     return data * 100_000
+
+
+@hotcalls.ecall
+def nap(seconds: float) -> None:
+    """Keep the thread that serves it."""
+    time.sleep(seconds)
 
 
 @hotcalls.ecall

@@ -94,6 +94,22 @@ def test_launch_and_close_with_a_failing_allocation_leave_nothing(
 
 
 @pytest.mark.claim("P-FAULTS")
+@pytest.mark.parametrize(("side", "step"), [("host", 1 if nth.TRUST else 13), ("enclave", 1)])
+def test_first_call_of_a_thread_with_a_failing_allocation_ends_nothing(
+    tmp_path: Path,
+    larder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+    side: str,
+    step: int,
+) -> None:
+    """Which has to be made known to the interpreter; CPython ends a process where that fails."""
+    failed = fail_each(tmp_path, larder, monkeypatch, side, "first", str(step))
+    assert failed["first"] > 0
+    record_property("count:allocations failed", failed["first"])
+
+
+@pytest.mark.claim("P-FAULTS")
 def test_c_enclave_with_a_failing_allocation_is_an_error_that_leaves_nothing(
     tmp_path: Path,
     enclaves: dict[str, str],

@@ -29,6 +29,9 @@ struct object {
     char *bytes;
 };
 
+struct interpreter_state {
+    char unused;
+};
 struct thread_state {
     int nothing;
 };
@@ -38,6 +41,7 @@ PyObject *Py_None = &g_none;
 static long g_alive;       /* objects that are not given back */
 static PyObject *g_raised; /* the exception that is set */
 static struct thread_state g_state;
+static struct interpreter_state g_interpreter;
 static bool g_locked;
 
 static PyObject *new_object(enum kind kind, const char *bytes, size_t size)
@@ -191,10 +195,15 @@ PyThreadState *PyThreadState_Get(void)
     return &g_state;
 }
 
-PyGILState_STATE PyGILState_Ensure(void)
+PyInterpreterState *PyInterpreterState_Main(void)
 {
-    g_locked = true;
-    return PyGILState_UNLOCKED;
+    return &g_interpreter;
+}
+
+PyThreadState *PyThreadState_New(PyInterpreterState *interpreter)
+{
+    PROMISE(interpreter == &g_interpreter);
+    return &g_state;
 }
 
 void PyGILState_Release(PyGILState_STATE state)
@@ -325,6 +334,7 @@ static void set_up(void)
     peer_begin(HC_ENCLAVE, &g_every_ecall, NULL, 0);
     PROMISE(python_clients_map(100, CLIENTS) == HC_OK);
     python_clients_serve(&g_every_ecall);
+    g_locked = false;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -340,8 +350,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < 6 && g_input.left != 0; i++) {
         peer_post();
         (void)peer_serve();
+        bool held = g_locked;
         g_locked = true;
         PyErr_Clear();
+        g_locked = held;
     }
     for (uint32_t owner = 0; owner <= CLIENTS; owner++)
         python_drop_held(owner);

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
+import sys
 import threading
 
 import pytest
@@ -47,6 +51,51 @@ def test_thread_that_comes_too_late_does_nothing(monkeypatch: pytest.MonkeyPatch
     assert ran == []
 
 
+def test_thread_behind_a_start_that_failed_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a thread to run can itself have no memory, while the thread runs already."""
+    begun: list[threading.Thread] = []
+    ran: list[bool] = []
+    start = threading.Thread.start
+
+    def started(self: threading.Thread) -> None:
+        start(self)
+        begun.append(self)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", started)
+        with pytest.raises(hotcalls.CallError, match="no memory"):
+            Background(lambda: ran.append(True), "test")
+    begun[0].join(10)
+    assert not begun[0].is_alive()
+    assert ran == []
+
+
+def test_thread_that_is_counted_on_begins_when_there_is_memory() -> None:
+    ran: list[bool] = []
+
+    class Begun:
+        def __mul__(self, _: object) -> None:
+            ran.append(True)
+
+    # Like the frame of a function, b"x" * sys.maxsize has no memory before anything of it runs.
+    tries = itertools.starmap(operator.mul, [(b"x", sys.maxsize), (Begun(), 1)])
+    Background(functools.partial(next, tries), "test").join(10)
+    assert ran == [True]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_thread_that_had_begun_is_not_begun_again() -> None:
+    ran: list[bool] = []
+
+    def run() -> None:
+        ran.append(True)
+        raise MemoryError
+
+    Background(run, "test").join(10)
+    assert ran == [True]
+
+
 def test_start_is_waited_for_with_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "START_SECONDS", 0.01)
-    assert not background._Bounded().wait()
+    assert not background._Started().wait()

@@ -19,6 +19,7 @@
 typedef ptrdiff_t Py_ssize_t;
 typedef struct object PyObject;
 typedef struct thread_state PyThreadState;
+typedef struct interpreter_state PyInterpreterState;
 typedef enum { PyGILState_LOCKED, PyGILState_UNLOCKED } PyGILState_STATE;
 
 extern PyObject *Py_None;
@@ -42,7 +43,8 @@ void PyErr_Clear(void);
 PyThreadState *PyEval_SaveThread(void);
 void PyEval_RestoreThread(PyThreadState *state);
 PyThreadState *PyThreadState_Get(void);
-PyGILState_STATE PyGILState_Ensure(void);
+PyInterpreterState *PyInterpreterState_Main(void);
+PyThreadState *PyThreadState_New(PyInterpreterState *interpreter);
 void PyGILState_Release(PyGILState_STATE state);
 
 #endif /* HOTCALLS_TESTS_FUZZ_PYTHON_H */
