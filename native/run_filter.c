@@ -18,19 +18,13 @@ int run_filter_install(int pipe)
 {
     const uint32_t own = (uint32_t)getpid();
     const struct sock_filter program[] = {
-        /* Only the calls of this architecture: neither int 0x80 nor x32. */
-        LOAD(FIELD(arch)),
-        JUMP(BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0),
-        RETURN(SECCOMP_RET_KILL_PROCESS),
-        LOAD(FIELD(nr)),
-        JUMP(BPF_JGE, X32_BIT, 0, 1),
-        RETURN(SECCOMP_RET_KILL_PROCESS),
+        THIS_ARCHITECTURE,
 #define SHIM_NATIVE(call, why) WHEN(call, ALLOW),
 #define SHIM_GATED(call, why) WHEN(call, ALLOW),
 #define SHIM_EMULATED(call, why)
 #define SHIM_REFUSED(call, error, why)
 #include "syscall_local.h"
-        WHEN(clone3, RETURN(SECCOMP_RET_ERRNO | ENOSYS)),
+        WITHOUT_CLONE3,
         /* The loader. */
         WHEN(read, ALLOW),
         WHEN(pread64, ALLOW),
@@ -50,19 +44,17 @@ int run_filter_install(int pipe)
         WHEN(seccomp, ALLOW),
         WHEN(prctl, ALLOW),
         WHEN(getppid, ALLOW),
-        JUMP(BPF_JEQ, SYS_openat, 0, 4),
-        LOAD(LOW(2)),
-        JUMP(BPF_JSET, O_ACCMODE | O_CREAT | O_TRUNC, 1, 0),
-        ALLOW,
-        TRAP,
+        WHEN(openat, ALLOW_WITHOUT(LOW(2), O_ACCMODE | O_CREAT | O_TRUNC, TRAP)),
         /* What the loader has to say when it fails; and the pipe by which exec's failure is told. */
-        JUMP(BPF_JEQ, SYS_writev, 1, 0),
-        JUMP(BPF_JEQ, SYS_write, 0, 5),
-        LOAD(LOW(0)),
-        JUMP(BPF_JEQ, STDERR_FILENO, 1, 0),
-        JUMP(BPF_JEQ, (uint32_t)pipe, 0, 1),
-        ALLOW,
-        TRAP,
+        WHEN_TOO(writev, 1),
+        /* clang-format off */
+        WHEN(write,
+             LOAD(LOW(0)),
+             JUMP(BPF_JEQ, STDERR_FILENO, 1, 0),
+             JUMP(BPF_JEQ, pipe, 0, 1),
+             ALLOW,
+             TRAP),
+    /* clang-format on */
 #define OWN_ID own
 #include "syscall_conditions.h"
 #undef OWN_ID

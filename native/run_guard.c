@@ -97,78 +97,48 @@ int run_guard_install(const int *table, size_t count, pid_t program)
     static struct program g_program;
     const uint32_t own = (uint32_t)getpid();
     const struct sock_filter head[] = {
-        LOAD(FIELD(arch)),
-        JUMP(BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0),
-        RETURN(SECCOMP_RET_KILL_PROCESS),
-        LOAD(FIELD(nr)),
-        JUMP(BPF_JGE, X32_BIT, 0, 1),
-        RETURN(SECCOMP_RET_KILL_PROCESS),
-        /* Its flags are behind a pointer; the C library falls back to clone. */
-        WHEN(clone3, RETURN(SECCOMP_RET_ERRNO | ENOSYS)),
+        THIS_ARCHITECTURE,
+        WITHOUT_CLONE3,
     };
     /* clang-format off */
     const struct sock_filter tail[] = {
         /* No memory becomes code. */
-        JUMP(BPF_JEQ, SYS_mmap, 1, 0),
-        JUMP(BPF_JEQ, SYS_mprotect, 0, 4),
-        LOAD(LOW(2)),
-        JUMP(BPF_JSET, PROT_EXEC, 1, 0),
-        ALLOW,
-        REFUSE,
+        WHEN_TOO(mmap, 1),
+        WHEN(mprotect, ALLOW_WITHOUT(LOW(2), PROT_EXEC, REFUSE)),
 
-        /* Threads, and nothing else that clone makes. */
-        JUMP(BPF_JEQ, SYS_clone, 0, 6),
-        LOAD(HIGH(0)),
-        JUMP(BPF_JEQ, 0, 0, 3),
-        LOAD(LOW(0)),
-        JUMP(BPF_JEQ, SHIM_THREAD_FLAGS, 0, 1),
-        ALLOW,
-        REFUSE,
+        WHEN(clone, ALLOW_THREAD(REFUSE)),
 
-        JUMP(BPF_JEQ, SYS_tgkill, 0, 4),
-        LOAD(LOW(0)),
-        JUMP(BPF_JEQ, own, 0, 1),
-        ALLOW,
-        REFUSE,
+        WHEN(tgkill, ALLOW_EQUAL(LOW(0), own, REFUSE)),
 
         /* Whether a process is there may be asked of any. */
-        JUMP(BPF_JEQ, SYS_kill, 0, 7),
-        LOAD(LOW(1)),
-        JUMP(BPF_JEQ, 0, 3, 0),
-        LOAD(LOW(0)),
-        JUMP(BPF_JEQ, own, 1, 0),
-        JUMP(BPF_JEQ, (uint32_t)program, 0, 1),
-        ALLOW,
-        REFUSE,
+        WHEN(kill,
+             LOAD(LOW(1)),
+             JUMP(BPF_JEQ, 0, 3, 0),
+             LOAD(LOW(0)),
+             JUMP(BPF_JEQ, own, 1, 0),
+             JUMP(BPF_JEQ, (uint32_t)program, 0, 1),
+             ALLOW,
+             REFUSE),
 
-        JUMP(BPF_JEQ, SYS_sched_setaffinity, 2, 0),
-        JUMP(BPF_JEQ, SYS_sched_setattr, 1, 0),
-        JUMP(BPF_JEQ, SYS_prlimit64, 0, 4),
-        LOAD(LOW(0)),
-        JUMP(BPF_JEQ, 0, 0, 1),
-        ALLOW,
-        REFUSE,
+        WHEN_TOO(sched_setaffinity, 2),
+        WHEN_TOO(sched_setattr, 1),
+        WHEN(prlimit64, ALLOW_EQUAL(LOW(0), 0, REFUSE)),
 
         /* Dumpable never again. */
-        JUMP(BPF_JEQ, SYS_prctl, 0, 10),
-        LOAD(LOW(0)),
-        JUMP(BPF_JEQ, PR_SET_NAME, 6, 0),
-        JUMP(BPF_JEQ, PR_SET_KEEPCAPS, 5, 0),
-        JUMP(BPF_JEQ, PR_CAPBSET_DROP, 4, 0),
-        JUMP(BPF_JEQ, PR_SET_VMA, 3, 0),
-        JUMP(BPF_JEQ, PR_SET_DUMPABLE, 0, 3),
-        LOAD(LOW(1)),
-        JUMP(BPF_JEQ, 0, 0, 1),
-        ALLOW,
-        REFUSE,
+        WHEN(prctl,
+             LOAD(LOW(0)),
+             JUMP(BPF_JEQ, PR_SET_NAME, 6, 0),
+             JUMP(BPF_JEQ, PR_SET_KEEPCAPS, 5, 0),
+             JUMP(BPF_JEQ, PR_CAPBSET_DROP, 4, 0),
+             JUMP(BPF_JEQ, PR_SET_VMA, 3, 0),
+             JUMP(BPF_JEQ, PR_SET_DUMPABLE, 0, 3),
+             LOAD(LOW(1)),
+             JUMP(BPF_JEQ, 0, 0, 1),
+             ALLOW,
+             REFUSE),
 
         /* Words for the terminal that somebody types at; see run_ioctl.h. */
-        JUMP(BPF_JEQ, SYS_ioctl, 0, 5),
-        LOAD(LOW(1)),
-        JUMP(BPF_JEQ, TIOCSTI, 2, 0),
-        JUMP(BPF_JEQ, TIOCLINUX, 1, 0),
-        ALLOW,
-        REFUSE,
+        WHEN(ioctl, ALLOW_NEITHER(LOW(1), TIOCSTI, TIOCLINUX, REFUSE)),
 
         REFUSE,
     };

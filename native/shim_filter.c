@@ -18,13 +18,7 @@ long shim_filter_install(uint64_t gate)
 {
     const uint32_t own = (uint32_t)SHIM_GATE(SYS_getpid, 0);
     const struct sock_filter program[] = {
-        /* Only the calls of this architecture: neither int 0x80 nor x32. */
-        LOAD(FIELD(arch)),
-        JUMP(BPF_JEQ, AUDIT_ARCH_X86_64, 1, 0),
-        RETURN(SECCOMP_RET_KILL_PROCESS),
-        LOAD(FIELD(nr)),
-        JUMP(BPF_JGE, X32_BIT, 0, 1),
-        RETURN(SECCOMP_RET_KILL_PROCESS),
+        THIS_ARCHITECTURE,
 #define SHIM_NATIVE(call, why) WHEN(call, ALLOW),
 #define SHIM_GATED(call, why)
 #define SHIM_EMULATED(call, why)
@@ -32,7 +26,7 @@ long shim_filter_install(uint64_t gate)
 #include "syscall_local.h"
 #undef SHIM_NATIVE
 #undef SHIM_GATED
-        WHEN(clone3, RETURN(SECCOMP_RET_ERRNO | ENOSYS)),
+        WITHOUT_CLONE3,
 
 #define OWN_ID own
 #include "syscall_conditions.h"
@@ -54,22 +48,20 @@ long shim_filter_install(uint64_t gate)
 #undef SHIM_EMULATED
 #undef SHIM_REFUSED
         /* What is mapped here; there is no other descriptor (shim_boot.c). */
-        JUMP(BPF_JEQ, SYS_pread64, 0, 4),
-        LOAD(LOW(0)),
-        JUMP(BPF_JEQ, 0, 0, 1),
-        ALLOW,
-        TRAP,
+        WHEN(pread64, ALLOW_EQUAL(LOW(0), 0, TRAP)),
         /* To be what it has to be again after a change of identity; nothing weaker. */
-        JUMP(BPF_JEQ, SYS_prctl, 0, 9),
-        LOAD(LOW(0)),
-        JUMP(BPF_JEQ, PR_SET_KEEPCAPS, 6, 0), /* both sides change */
-        JUMP(BPF_JEQ, PR_SET_DUMPABLE, 0, 2),
-        LOAD(LOW(1)),
-        JUMP(BPF_JEQ, 0, 3, 4),
-        JUMP(BPF_JEQ, PR_SET_PDEATHSIG, 0, 3),
-        LOAD(LOW(1)),
-        JUMP(BPF_JEQ, SIGKILL, 0, 1),
-        ALLOW,
+        /* clang-format off */
+        WHEN(prctl,
+             LOAD(LOW(0)),
+             JUMP(BPF_JEQ, PR_SET_KEEPCAPS, 6, 0), /* both sides change */
+             JUMP(BPF_JEQ, PR_SET_DUMPABLE, 0, 2),
+             LOAD(LOW(1)),
+             JUMP(BPF_JEQ, 0, 3, 4),
+             JUMP(BPF_JEQ, PR_SET_PDEATHSIG, 0, 3),
+             LOAD(LOW(1)),
+             JUMP(BPF_JEQ, SIGKILL, 0, 1),
+             ALLOW),
+        /* clang-format on */
         TRAP,
     };
     const struct sock_fprog filter = {
