@@ -5,14 +5,25 @@
  * Host side. The program's descriptors have the numbers that it sees. This process has some of
  * its own: those it keeps lie above the program's limit, those that it opens for a moment may lie
  * between the program's. So a number is the program's when it was given to it, not because it is
- * small; everything else is EBADF. A program that has a number replaced (dup2) while this process
- * uses it for a moment gets its own file looked at instead, and no more.
+ * small; everything else is EBADF.
+ *
+ * Calls of several threads do not wait for each other, so a number may be another file's by the time
+ * the kernel is asked. Three rules keep what is ours for a moment out of the program's hands:
+ *
+ * - What is not the program's is neither closed nor replaced: it first loses the number
+ *   (run_fd_take, which one thread wins), and a number that was not its own is only taken when the
+ *   kernel has nothing there.
+ * - What it used is told by a count for each number. A copy of what had become ours meanwhile
+ *   (run_fd_copy) is closed again and was never the program's.
+ * - Nothing that has not been judged is open for us but as a bare handle (run_path.c), which can be
+ *   copied, and that is all.
  */
 #define _GNU_SOURCE
 #include "run_total.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -24,14 +35,22 @@
 /* /dev/null, /dev/zero, /dev/urandom: never block. */
 #define MEMORY_DEVICES 1u
 
+/* How often dup2 looks whether a number that is somebody else's has become free. */
+#define TRIES 1000u
+#define TRIES_OF_LEADER 4u
+
 /* enum run_fd_kind, relaxed: a race of the program with itself decides which of its own files it gets. */
 static uint8_t g_owned[RUN_DESCRIPTORS_MAX];
+/* Atomic: how often the number was taken from the program. */
+static uint32_t g_taken[RUN_DESCRIPTORS_MAX];
 
 /* What a descriptor of the program is like, found out when it first matters. */
 enum run_fd_kind run_fd_kind(int64_t fd)
 {
     struct stat status;
-    uint8_t kind = __atomic_load_n(&g_owned[(uint64_t)fd % RUN_DESCRIPTORS_MAX], __ATOMIC_RELAXED);
+    uint8_t *owned = &g_owned[(uint64_t)fd % RUN_DESCRIPTORS_MAX];
+    uint8_t kind = __atomic_load_n(owned, __ATOMIC_RELAXED);
+    uint8_t new = RUN_FD_NEW;
     if (kind != RUN_FD_NEW || fstat((int)fd, &status) != 0)
         return (enum run_fd_kind)kind;
     if (S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode))
@@ -41,7 +60,8 @@ enum run_fd_kind run_fd_kind(int64_t fd)
         kind = RUN_FD_FILE;
     else
         kind = RUN_FD_OTHER;
-    __atomic_store_n(&g_owned[(uint64_t)fd % RUN_DESCRIPTORS_MAX], kind, __ATOMIC_RELAXED);
+    /* Unless it was taken meanwhile: then it is not the program's by having been looked at. */
+    (void)__atomic_compare_exchange_n(owned, &new, kind, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     return (enum run_fd_kind)kind;
 }
 
@@ -64,10 +84,25 @@ void run_fd_mark(int64_t fd, enum run_fd_kind kind)
         __atomic_store_n(&g_owned[fd], (uint8_t)kind, __ATOMIC_RELAXED);
 }
 
-void run_fd_take(int64_t fd)
+enum run_fd_kind run_fd_take(int64_t fd)
 {
-    if (fd >= 0 && fd < (int64_t)RUN_DESCRIPTORS_MAX)
-        __atomic_store_n(&g_owned[fd], 0, __ATOMIC_RELAXED);
+    if (fd < 0 || fd >= (int64_t)RUN_DESCRIPTORS_MAX)
+        return RUN_FD_NONE;
+    size_t at = hc_index_nospec((uint64_t)fd, RUN_DESCRIPTORS_MAX);
+    /* SYNC: pairs with itself, owned; of several threads one gets what was there. */
+    uint8_t kind = __atomic_exchange_n(&g_owned[at], RUN_FD_NONE, __ATOMIC_ACQ_REL);
+    if (kind != RUN_FD_NONE)
+        /* SYNC: release pairs with run_fd_copy, taken; before the number can be another file's. */
+        (void)__atomic_add_fetch(&g_taken[at], 1u, __ATOMIC_ACQ_REL);
+    return (enum run_fd_kind)kind;
+}
+
+uint32_t run_fd_count(int64_t fd)
+{
+    /* SYNC: acquire pairs with run_fd_take, taken; before the owner is looked at, and again after the
+     * kernel has been asked. */
+    return __atomic_load_n(&g_taken[hc_index_nospec((uint64_t)fd, RUN_DESCRIPTORS_MAX)],
+                           __ATOMIC_ACQUIRE);
 }
 
 /* What is open when the program starts is the program's, but for what we keep. */
@@ -86,24 +121,116 @@ void run_fd_init(void)
 
 pthread_mutex_t g_run_limit_lock = PTHREAD_MUTEX_INITIALIZER;
 
-long run_fd_open_own(int dirfd, const char *path, int flags)
+/* Makes a descriptor, also when the program has used up its own. */
+static long make_own(long number, const long arguments[6])
 {
-    const long arguments[6] = {dirfd, (long)(uintptr_t)path, flags | O_CLOEXEC, 0, 0, 0};
     struct rlimit limit;
-    long fd = run_plain(SYS_openat, arguments);
-    if (fd != -EMFILE)
+    long fd = run_plain(number, arguments);
+    /* Of F_DUPFD, when the limit is 0. */
+    if (fd != -EMFILE && (fd != -EINVAL || number != SYS_fcntl))
         return fd;
     /* What another thread of the program opens meanwhile may be one more than it should have. */
     (void)pthread_mutex_lock(&g_run_limit_lock);
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit);
-        fd = run_plain(SYS_openat, arguments);
+        fd = run_plain(number, arguments);
         limit.rlim_cur = g_run_limit[0];
         (void)setrlimit(RLIMIT_NOFILE, &limit);
     }
     (void)pthread_mutex_unlock(&g_run_limit_lock);
     return fd;
+}
+
+long run_fd_open_own(int dirfd, const char *path, int flags)
+{
+    return make_own(SYS_openat,
+                    (const long[6]){dirfd, (long)(uintptr_t)path, flags | O_CLOEXEC, 0, 0, 0});
+}
+
+/* What is made by the number `fd` is the program's only if `fd` was, all the while. */
+static long copy_by(long (*make)(long, const long[6]), int64_t fd, int command, uint64_t least)
+{
+    for (uint32_t tries = 0; tries < TRIES_OF_LEADER; tries++) {
+        uint32_t count = run_fd_count(fd);
+        if (!run_fd_owned(fd))
+            return -EBADF;
+        long made = make(SYS_fcntl, (const long[6]){fd, command, (long)least, 0, 0, 0});
+        if (made < 0 || run_fd_count(fd) == count)
+            return made;
+        (void)close((int)made);
+    }
+    return -EBADF;
+}
+
+long run_fd_copy_own(int64_t fd)
+{
+    return copy_by(make_own, fd, F_DUPFD_CLOEXEC, 0);
+}
+
+/* For the program. */
+static long copy(int64_t fd, int command, uint64_t least)
+{
+    long made = copy_by(run_interruptible, fd, command, least);
+    if (made >= 0)
+        run_fd_give(made);
+    return made;
+}
+
+/*
+ * dup3 to a number that is not the program's: as far as it can know, one that is free. Something of
+ * ours may be there for a moment, or a call of another of its threads that is about to give it, for
+ * which the kernel itself says EBUSY.
+ */
+static long copy_to_free(const struct run_call *call)
+{
+    int64_t target = (int64_t)call->a[1];
+    uint32_t tries = call->trying ? TRIES_OF_LEADER : TRIES;
+    int flags = (int)call->a[2];
+    if ((flags & ~O_CLOEXEC) != 0)
+        return -EINVAL;
+    for (; tries != 0 && !run_fd_owned(target); tries--) {
+        long made = copy_by(run_plain, (int64_t)call->a[0], flags != 0 ? F_DUPFD_CLOEXEC : F_DUPFD,
+                            (uint64_t)target);
+        if (made == target)
+            run_fd_give(made);
+        if (made < 0 || made == target)
+            return made;
+        (void)close((int)made);
+        (void)sched_yield();
+    }
+    return call->trying ? RUN_MUST_BLOCK : -EBUSY;
+}
+
+static long copy_to(struct run_call *call)
+{
+    int64_t source = (int64_t)call->a[0];
+    int64_t target = (int64_t)call->a[1];
+    if (call->a[1] >= g_run_limit[0])
+        return -EBADF;
+    /* An error, and nothing to be taken from itself. */
+    if (source == target)
+        return run_raw(call);
+    run_total_change_begin(target);
+    uint32_t count = run_fd_count(source);
+    bool owned = run_fd_owned(source);
+    enum run_fd_kind before = owned ? run_fd_take(target) : RUN_FD_NONE;
+    long result = owned ? -EBUSY : -EBADF;
+    if (before != RUN_FD_NONE) {
+        result = run_raw(call);
+        if (result < 0) {
+            run_fd_mark(target, before);
+        } else if (run_fd_count(source) == count) {
+            run_fd_give(result);
+        } else { /* as in copy_by; nobody else knows the number */
+            (void)close((int)result);
+            result = -EBUSY;
+        }
+    }
+    if (result == -EBUSY)
+        result = copy_to_free(call);
+    run_total_change_end(target);
+    return result;
 }
 
 static long close_range_of(uint32_t first, uint32_t last, uint32_t flags)
@@ -117,8 +244,8 @@ static long close_range_of(uint32_t first, uint32_t last, uint32_t flags)
             (void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
         } else {
             run_total_change_begin((int64_t)fd);
-            run_fd_take((int64_t)fd);
-            (void)close((int)fd);
+            if (run_fd_take((int64_t)fd) != RUN_FD_NONE)
+                (void)close((int)fd);
             run_total_change_end((int64_t)fd);
         }
     }
@@ -148,24 +275,17 @@ long run_fd_hand(struct run_call *call)
     case ROW_close: {
         /* First: from the close on the number may come back as somebody else's. */
         run_total_change_begin((int64_t)call->a[0]);
-        run_fd_take((int64_t)call->a[0]);
-        long closed = run_raw(call);
+        long closed = run_fd_take((int64_t)call->a[0]) != RUN_FD_NONE ? run_raw(call) : -EBADF;
         run_total_change_end((int64_t)call->a[0]);
         /* Gone all the same (a file system over a network was waited for); not to be closed again. */
         return closed == -EINTR ? 0 : closed;
     }
     case ROW_close_range:
         return close_range_of((uint32_t)call->a[0], (uint32_t)call->a[1], (uint32_t)call->a[2]);
-    case ROW_dup3: {
-        if (call->a[1] >= g_run_limit[0])
-            return -EBADF;
-        run_total_change_begin((int64_t)call->a[1]);
-        long result = run_raw(call);
-        run_total_change_end((int64_t)call->a[1]);
-        if (result >= 0)
-            run_fd_give(result);
-        return result;
-    }
+    case ROW_dup:
+        return copy((int64_t)call->a[0], F_DUPFD, 0);
+    case ROW_dup3:
+        return copy_to(call);
     case ROW_socketpair:
     case ROW_pipe2:
         return make_pair(call);
@@ -197,14 +317,8 @@ long run_fcntl(struct run_call *call)
     long arguments[6] = {fd, command, (long)argument, 0, 0, 0};
     switch (command) {
     case F_DUPFD:
-    case F_DUPFD_CLOEXEC: {
-        if (argument >= g_run_limit[0])
-            return -EINVAL;
-        long result = run_interruptible(SYS_fcntl, arguments);
-        if (result >= 0)
-            run_fd_give(result);
-        return result;
-    }
+    case F_DUPFD_CLOEXEC:
+        return argument < g_run_limit[0] ? copy(fd, command, argument) : -EINVAL;
     case F_GETFD:
     case F_SETFD:
     case F_GETFL:

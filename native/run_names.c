@@ -212,6 +212,14 @@ static long answer_of(int result)
     return result == 0 ? 0 : -errno;
 }
 
+static long drop(const int copies[2], long result)
+{
+    for (uint32_t i = 0; i < 2u; i++)
+        if (copies[i] >= 0)
+            (void)close(copies[i]);
+    return result;
+}
+
 /*
  * Makes the call about what the places hold, which were judged. The program's own call stays as it
  * is: one that was interrupted is made again, through handles of its own.
@@ -220,6 +228,7 @@ static long through(const struct run_call *call, const struct target *targets,
                     const struct place *places, uint32_t count)
 {
     char ways[2][NAME_MAX + 64];
+    int copies[2] = {-1, -1};
     struct run_call made = *call;
     if (places[0].handle >= 0 && call->id == ROW_chdir)
         return answer_of(fchdir(places[0].handle));
@@ -230,8 +239,17 @@ static long through(const struct run_call *call, const struct target *targets,
     for (uint32_t i = 0; i < count; i++) {
         const struct target *target = &targets[i];
         const struct place *place = &places[i];
-        if (place->handle < 0)
+        if (place->handle < 0) {
+            /* About a descriptor itself; as a copy, or a number might lead past what is judged. */
+            if (target->dirfd < 0 || (int)call->a[target->dirfd] < 0)
+                continue;
+            long copy = run_fd_copy_own((int)call->a[target->dirfd]);
+            if (copy < 0)
+                return drop(copies, copy);
+            copies[i] = (int)copy;
+            made.a[target->dirfd] = (uint64_t)copy;
             continue;
+        }
         const char *way = ways[i];
         /* Without a directory of its own a call needs a name that begins at the root. A program
          * that has changed its root has no /proc there, and its call fails. */
@@ -250,7 +268,7 @@ static long through(const struct run_call *call, const struct target *targets,
         }
         made.a[target->path] = (uint64_t)(uintptr_t)way;
     }
-    return run_raw(&made);
+    return drop(copies, run_raw(&made));
 }
 
 static long judged(const struct run_call *call, const struct target *targets, uint32_t count)

@@ -15,6 +15,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,6 +172,13 @@ const char *run_path_rewrite(const char *path, uint32_t which)
 
 /* More than a file is likely to come and go between two system calls. */
 #define TRIES 8
+/* As the kernel follows. */
+#define LINKS_MAX 40
+/* Which openat takes notice of, and openat2 does not refuse. */
+#define OPEN_FLAGS                                                                         \
+    ((unsigned)(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_APPEND | O_NONBLOCK | O_SYNC | \
+                O_ASYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | O_NOATIME |  \
+                O_CLOEXEC))
 
 /* ---- opening ----------------------------------------------------------------------------------- */
 
@@ -226,22 +234,6 @@ static int cut(int fd, int flags)
     return 0;
 }
 
-/* Opened first and judged then: so nothing may have been lost by the opening. */
-static long open_unruled(int dirfd, const char *path, int flags, uint32_t mode)
-{
-    long fd = run_path_open(dirfd, path, flags & ~O_TRUNC, mode);
-    if (fd < 0)
-        return fd;
-    int refused = run_path_judge((int)fd);
-    if (refused == 0 && (flags & O_PATH) == 0)
-        refused = cut((int)fd, flags);
-    if (refused != 0) {
-        (void)close((int)fd);
-        return -refused;
-    }
-    return give(fd);
-}
-
 /* Opens the directory that holds the last part of `path`, and says where that part begins. */
 long run_path_parent(int dirfd, const char *path, const char **last)
 {
@@ -285,7 +277,9 @@ int run_path_ask(uint32_t row, enum run_path_use use, int fd, const char *last)
  */
 static int keep_number(void)
 {
-    return fcntl(g_run_proc, F_DUPFD_CLOEXEC, 0);
+    int number = fcntl(g_run_proc, F_DUPFD_CLOEXEC, 0);
+    /* EINVAL: the limit is 0. */
+    return number >= 0 ? number : errno == EINVAL ? -EMFILE : -errno;
 }
 
 static long duplicate(int handle, int flags)
@@ -294,13 +288,19 @@ static long duplicate(int handle, int flags)
     return fd < 0 ? -errno : fd;
 }
 
+/* The policy, about opening. */
+static int ask(enum run_path_use use, int fd, const char *last)
+{
+    return run_policy_has_paths() ? run_path_ask(ROW_openat, use, fd, last) : 0;
+}
+
 static long open_new(int number, int dirfd, const char *path, int flags, uint32_t mode)
 {
     const char *last = path;
     long parent = run_path_parent(dirfd, path, &last);
     int refused = parent < 0 ? (int)-parent : run_path_judge((int)parent);
     if (refused == 0)
-        refused = run_path_ask(ROW_openat, RUN_PATH_WRITE, (int)parent, last);
+        refused = ask(RUN_PATH_WRITE, (int)parent, last);
     (void)close(number);
     /* O_EXCL: what has appeared there meanwhile has not been judged. */
     long fd = refused != 0 ? -refused : run_path_open((int)parent, last, flags | O_EXCL, mode);
@@ -310,9 +310,10 @@ static long open_new(int number, int dirfd, const char *path, int flags, uint32_
 }
 
 /*
- * Under rules: nothing is opened for good, created or cut before the policy has seen its real
- * name. What exists is opened as a bare handle first and again through that handle; so is the
- * directory of a file without a name (O_TMPFILE).
+ * Nothing is opened for good, created or cut before it has been judged, under rules by its real name.
+ * What exists is opened as a bare handle first and again through that handle; so is the directory of
+ * a file without a name (O_TMPFILE). Opened for good at once, and closed again when it is refused, it
+ * would have a number for a moment that another thread of the program may just be using (run_fd.c).
  */
 static long open_once(int dirfd, const char *path, int flags, uint32_t mode)
 {
@@ -320,14 +321,15 @@ static long open_once(int dirfd, const char *path, int flags, uint32_t mode)
     bool only_new = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
     int number = keep_number();
     if (number < 0)
-        return -errno;
-    long handle = only_new ? -ENOENT : run_fd_open_own(dirfd, path, O_PATH | (flags & O_NOFOLLOW));
+        return number;
+    long handle = only_new
+                      ? -ENOENT
+                      : run_fd_open_own(dirfd, path, O_PATH | (flags & (O_NOFOLLOW | O_DIRECTORY)));
     if (handle == -ENOENT && (flags & O_CREAT) != 0)
         return open_new(number, dirfd, path, flags, mode);
     int refused = handle < 0 ? (int)-handle : run_path_judge((int)handle);
     if (refused == 0)
-        refused =
-            run_path_ask(ROW_openat, nameless ? RUN_PATH_WRITE : use_of(flags), (int)handle, NULL);
+        refused = ask(nameless ? RUN_PATH_WRITE : use_of(flags), (int)handle, NULL);
     (void)close(number);
     long fd = -refused;
     if (refused == 0) {
@@ -354,6 +356,84 @@ static long open_ruled(int dirfd, const char *path, int flags, uint32_t mode)
     long fd = open_once(dirfd, path, flags, mode);
     for (int tries = 0; fd == -EEXIST && (flags & O_EXCL) == 0 && tries < TRIES; tries++)
         fd = open_once(dirfd, path, flags, mode);
+    return fd;
+}
+
+static bool is_proc(int fd)
+{
+    struct statfs system;
+    return fstatfs(fd, &system) != 0 || system.f_type == PROC_SUPER_MAGIC;
+}
+
+static long give_judged(long fd, int flags)
+{
+    int refused = run_path_judge((int)fd);
+    if (refused == 0)
+        refused = cut((int)fd, flags);
+    if (refused == 0)
+        return give(fd);
+    (void)close((int)fd);
+    return -refused;
+}
+
+/* Not by a link; O_NOFOLLOW would stay with the file, where the program sees it. */
+static long open_here(int parent, const char *last, int flags, uint32_t mode)
+{
+    struct open_how how = {.flags = (uint64_t)(unsigned)flags & OPEN_FLAGS,
+                           .mode = mode & 07777u,
+                           .resolve = RESOLVE_NO_SYMLINKS};
+    const long arguments[6] = {parent, (long)(uintptr_t)last, (long)(uintptr_t)&how, sizeof how};
+    return run_interruptible(SYS_openat2, arguments);
+}
+
+/* One link further. -ELOOP: `link` is where it leads, from `*parent` on, which the caller closes. */
+static long open_in_parent(int dirfd, const char *path, int flags, uint32_t mode, long *parent,
+                           char link[PATH_MAX])
+{
+    const char *last;
+    int number = keep_number();
+    *parent = number < 0 ? number : run_path_parent(dirfd, path, &last);
+    if (number >= 0)
+        (void)close(number);
+    if (*parent < 0)
+        return *parent;
+    if (is_proc((int)*parent))
+        return open_ruled(dirfd, path, flags, mode);
+    long fd = open_here((int)*parent, last, flags & ~O_TRUNC, mode);
+    if (fd >= 0)
+        return give_judged(fd, flags);
+    if (fd != -ELOOP || (flags & O_NOFOLLOW) != 0)
+        return fd;
+    ssize_t size = readlinkat((int)*parent, last, link, PATH_MAX - 1u);
+    if (size < 0)
+        return -errno;
+    link[size] = '\0';
+    return -ELOOP;
+}
+
+/*
+ * Without rules what may be created is opened by its last name in its directory, and links of that
+ * name are followed here: so the kernel decides as ever about what others have put there before
+ * (fs.protected_regular), and about a link that leads nowhere yet. What can be found there and is not
+ * judged yet is a file that the program may open anyway, or a log of ours.
+ */
+static long open_creating(int dirfd, const char *path, int flags, uint32_t mode)
+{
+    char at[PATH_MAX], link[PATH_MAX];
+    long base = dirfd, parent = -1, fd = -ELOOP;
+    for (int links = 0; links < LINKS_MAX && fd == -ELOOP; links++) {
+        link[0] = '\0';
+        fd = open_in_parent((int)base, path, flags, mode, &parent, link);
+        if (base != dirfd)
+            (void)close((int)base);
+        base = parent;
+        if (link[0] == '\0')
+            break;
+        memcpy(at, link, strlen(link) + 1u);
+        path = at;
+    }
+    if (parent >= 0)
+        (void)close((int)parent);
     return fd;
 }
 
@@ -426,6 +506,8 @@ long run_path_openat(struct run_call *call)
         path = link;
     if (run_path_is_own_exe(path))
         path = g_program_path;
-    return (run_policy_has_paths() ? open_ruled : open_unruled)(
-        (int)call->a[0], path, (int)call->a[2], (uint32_t)call->a[3]);
+    const bool creates =
+        ((int)call->a[2] & (O_CREAT | O_PATH)) == O_CREAT && !run_policy_has_paths();
+    return (creates ? open_creating : open_ruled)((int)call->a[0], path, (int)call->a[2],
+                                                  (uint32_t)call->a[3]);
 }

@@ -205,11 +205,26 @@ static bool control_is_flat(int level)
            level == IPPROTO_UDP || level == SOL_TLS_LEVEL || level == SOL_ALG_LEVEL;
 }
 
+/* As many as the kernel passes on at a time. */
+#define RIGHTS_MAX 253u
+
+/* Descriptors that go with a message: copies, as the program's numbers may become ours meanwhile. */
+struct rights {
+    size_t count;
+    int fds[RIGHTS_MAX];
+};
+
+static void drop(struct rights *rights)
+{
+    while (rights->count != 0)
+        (void)close(rights->fds[--rights->count]);
+}
+
 /*
  * Checks a private copy. Descriptors must be the program's; its process id, which it knows, becomes
- * ours, which the kernel wants.
+ * ours, which the kernel wants. What is in `rights` is the caller's to drop, also after an error.
  */
-static long control_in(uint8_t *control, size_t size)
+static long control_in(uint8_t *control, size_t size, struct rights *rights)
 {
     size_t at = 0;
     while (at + sizeof(struct cmsghdr) <= size) {
@@ -225,8 +240,11 @@ static long control_in(uint8_t *control, size_t size)
             for (; data + sizeof(int) <= end; data += sizeof(int)) {
                 int fd;
                 memcpy(&fd, control + data, sizeof fd);
-                if (!run_fd_owned(fd))
-                    return -EBADF;
+                long copy = rights->count < RIGHTS_MAX ? run_fd_copy_own(fd) : -EINVAL;
+                if (copy < 0)
+                    return copy;
+                rights->fds[rights->count++] = (int)copy;
+                memcpy(control + data, &rights->fds[rights->count - 1u], sizeof fd);
             }
         } else if (head.cmsg_level == SOL_SOCKET && head.cmsg_type == SCM_CREDENTIALS) {
             struct ucred credentials;
@@ -264,6 +282,7 @@ static __thread union {
 static long send_message(struct run_call *call)
 {
     struct address address;
+    struct rights rights;
     struct iovec data = {(void *)(uintptr_t)(call->a[2] + call->progress),
                          (size_t)call->a[3] - call->progress};
     struct msghdr message;
@@ -278,6 +297,7 @@ static long send_message(struct run_call *call)
     int handle = -1;
     if (address.size != 0 && (error = judged(call, RUN_SEND, &address, &handle)) != 0)
         return error;
+    rights.count = 0;
     memset(&message, 0, sizeof message);
     message.msg_iov = &data;
     message.msg_iovlen = call->a[2] != 0;
@@ -288,21 +308,19 @@ static long send_message(struct run_call *call)
     /* Control data goes with the first byte, and once. */
     if (call->a[6] != 0 && control != 0 && call->progress == 0) {
         hc_copy_in(g_control.bytes, (const void *)(uintptr_t)call->a[6], control);
-        error = control_in(g_control.bytes, control);
-        if (error != 0) {
-            if (handle >= 0)
-                (void)close(handle);
-            return error;
-        }
+        error = control_in(g_control.bytes, control, &rights);
         message.msg_control = g_control.bytes;
         message.msg_controllen = control;
     }
     if (tries)
         flags |= MSG_DONTWAIT;
     long arguments[6] = {(long)call->a[0], (long)(uintptr_t)&message, (long)flags, 0, 0, 0};
-    long result = run_interruptible(SYS_sendmsg, arguments);
+    long result = error != 0 ? error : run_interruptible(SYS_sendmsg, arguments);
+    drop(&rights);
     if (handle >= 0)
         (void)close(handle);
+    if (error != 0)
+        return error;
     return run_tried_write(call, result, data.iov_len, tries);
 }
 

@@ -228,6 +228,7 @@ long run_perform(struct run_call *call)
         return run_wait(call);
     case ROW_close:
     case ROW_close_range:
+    case ROW_dup:
     case ROW_dup3:
     case ROW_socketpair:
     case ROW_pipe2:

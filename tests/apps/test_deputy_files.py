@@ -69,6 +69,34 @@ def test_a_link_that_changes_meanwhile_leads_nowhere_that_is_refused(
     assert refused.stat().st_mtime_ns == before  # nothing was made there and removed again
 
 
+@pytest.mark.claim("D-DEPUTY", "D-POLICY")
+@pytest.mark.parametrize("mode", enclosed.MODES)
+def test_a_number_that_is_replaced_meanwhile_is_not_what_was_judged(
+    mode: str, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    (tmp_path / "ours").touch()
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'ReadOnlyPaths = "{tmp_path}/kept"\n')
+    options = ("--policy", str(policy))
+    out = run(mode, "deputy_numbers", "replace", str(ROUNDS), folder=tmp_path, options=options)
+    record_property("count:races with a number", ROUNDS)
+    assert out.splitlines() == ["numbers tried"]
+
+
+@pytest.mark.claim("D-DEPUTY")
+@pytest.mark.parametrize("mode", enclosed.MODES)
+def test_a_number_that_was_closed_meanwhile_is_of_nothing_of_the_host(
+    mode: str, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    out = run(mode, "deputy_numbers", "use", str(ROUNDS), folder=tmp_path)
+    record_property("count:races with a number", ROUNDS)
+    assert out.splitlines() == ["numbers tried"]
+
+
 @pytest.mark.parametrize("rules", [False, True])
 @pytest.mark.parametrize("mode", enclosed.MODES)
 def test_names_mean_what_they_mean_outside(mode: str, rules: bool, tmp_path: Path) -> None:

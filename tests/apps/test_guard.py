@@ -49,6 +49,7 @@ OWN = [
     "wait4",
     "getrusage",
     "poll",
+    "openat2",
     "readlink",
     "writev",
     "getuid",

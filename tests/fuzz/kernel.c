@@ -293,7 +293,9 @@ static long message(long pointer, bool sending)
                  at += 4u) {
                 int fd;
                 memcpy(&fd, (uint8_t *)part + at, sizeof fd);
-                may_use(fd, false);
+                /* A copy: the program's own number might be something else by now. */
+                may_use(fd, true);
+                PROMISE(!run_fd_owned(fd));
             }
         return moved(header->msg_iovlen != 0 ? header->msg_iov[0].iov_len : 0);
     }
@@ -400,8 +402,9 @@ static long make_call(long number, const long a[6])
         may_name(a[1]);
         return new_fd();
     case SYS_openat2:
+        may_use(a[0], true);
         may_name(a[1]);
-        (void)touch((const void *)a[2], (size_t)a[3]);
+        may_read(a[2], (size_t)a[3]);
         return new_fd();
     case SYS_fcntl:
         may_use(a[0], false);
@@ -490,6 +493,8 @@ static long make_call(long number, const long a[6])
         may_use(a[0], false);
         if (a[1] < 3 || a[1] >= KERNEL_FDS)
             return -EBADF;
+        /* Only what was taken from the program is replaced. */
+        PROMISE(a[0] == a[1] || (g_kernel_open[a[1]] && !run_fd_owned(a[1])));
         g_kernel_open[a[1]] = true;
         return a[1];
     default:

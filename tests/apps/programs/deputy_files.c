@@ -7,6 +7,7 @@
  *   deputy_files names              the host's own descriptors
  *   deputy_files race ROUNDS        through a link that changes between ok and no
  */
+#include "host.h"
 #include "say.h"
 
 #include <fcntl.h>
@@ -57,7 +58,7 @@ static void names(void)
                                           "/proc/self/fd/%3$d",   "/proc/thread-self/fd/%3$d",
                                           "/dev/fd/%3$d",         "to-fd/%3$d",
                                           "/proc/1/../%d/fd/%3$d"};
-    int host = getppid();
+    int host = host_process();
     struct rlimit limit;
     (void)getrlimit(RLIMIT_NOFILE, &limit);
     (void)symlink("/proc/self/fd", "to-fd");

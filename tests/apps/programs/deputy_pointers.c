@@ -3,6 +3,7 @@
  * A program that hides pointers in the arguments of its system calls, for its host process to
  * follow them in the host's memory. Every line of its output is an attempt and what came of it.
  */
+#include "host.h"
 #include "say.h"
 
 #include <arpa/inet.h>
@@ -106,7 +107,7 @@ int main(void)
     head->cmsg_type = 1;
     attempt("control data of RDS", sendmsg(ends[0], &message, 0));
 
-    long host = getppid();
+    long host = host_process();
     attempt("F_SETOWN host", syscall(SYS_fcntl, ends[0], 8, host));
     attempt("F_SETOWN group", syscall(SYS_fcntl, ends[0], 8, -host));
     int owner[2] = {1 /* F_OWNER_PID */, (int)host};
