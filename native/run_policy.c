@@ -30,6 +30,7 @@ static int g_address_default[RUN_ADDRESS_USES];
 static struct run_address_rule *g_addresses[RUN_ADDRESS_USES];
 static size_t g_address_count[RUN_ADDRESS_USES];
 static bool g_has_paths;
+static bool g_has_addresses;
 static int g_log = -1;
 static bool g_learn;
 static bool g_asks; /* of any row the hook */
@@ -198,6 +199,7 @@ static bool address_line(char *rest)
     int use = index_of(next_word(&rest), g_address_words, RUN_ADDRESS_USES);
     if (use < 0 || rest == NULL)
         return false;
+    g_has_addresses = true;
     if (strncmp(rest, "default ", 8) == 0) {
         rest += 8;
         return action_in(&rest, &g_address_default[use]) && rest == NULL;
@@ -535,10 +537,16 @@ struct parts {
     const uint8_t *bytes;
 };
 
-static struct parts parts_of(const struct sockaddr *address, socklen_t size)
+/*
+ * To connect to no family is to be connected no longer. Elsewhere IPv4 takes AF_UNSPEC for its own:
+ * what is sent goes there, and a port is bound.
+ */
+static struct parts parts_of(const struct sockaddr *address, socklen_t size, bool connects)
 {
     struct parts parts = {AF_UNSPEC, 0, NULL};
     parts.family = size >= sizeof(sa_family_t) ? address->sa_family : AF_UNSPEC;
+    if (parts.family == AF_UNSPEC && !connects && size >= sizeof(struct sockaddr_in))
+        parts.family = AF_INET;
     if (parts.family == AF_INET && size >= sizeof(struct sockaddr_in)) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
         parts.bytes = (const uint8_t *)&in->sin_addr;
@@ -573,8 +581,27 @@ static bool fits(const struct run_address_rule *rule, const struct parts *parts)
 bool run_policy_address_fits(const struct run_address_rule *rule, const struct sockaddr *address,
                              socklen_t size)
 {
-    const struct parts parts = parts_of(address, size);
+    const struct parts parts = parts_of(address, size, false);
     return fits(rule, &parts);
+}
+
+bool run_policy_has_addresses(void)
+{
+    return g_has_addresses || g_learn || g_asks;
+}
+
+void run_policy_settle(struct sockaddr *address, socklen_t size)
+{
+    const uint32_t own = htonl(INADDR_LOOPBACK);
+    const struct parts parts = parts_of(address, size, false);
+    struct in6_addr *in6 = &((struct sockaddr_in6 *)(void *)address)->sin6_addr;
+    if (parts.family == AF_INET6 && parts.bytes != NULL && IN6_IS_ADDR_UNSPECIFIED(in6))
+        *in6 = in6addr_loopback;
+    if (parts.family != AF_INET || parts.bytes == NULL)
+        return;
+    uint8_t *bytes = (uint8_t *)address + (parts.bytes - (const uint8_t *)address);
+    if (memcmp(bytes, &(uint32_t){INADDR_ANY}, sizeof own) == 0)
+        memcpy(bytes, &own, sizeof own);
 }
 
 int run_policy_address(uint32_t row, enum run_address_use use, const struct sockaddr *address,
@@ -583,7 +610,7 @@ int run_policy_address(uint32_t row, enum run_address_use use, const struct sock
     char detail[INET6_ADDRSTRLEN + 32u];
     char text[INET6_ADDRSTRLEN] = "";
     char what[24];
-    const struct parts parts = parts_of(address, size);
+    const struct parts parts = parts_of(address, size, use == RUN_CONNECT);
     int refuse = g_address_default[use];
     for (size_t i = 0; i < g_address_count[use]; i++)
         if (fits(&g_addresses[use][i], &parts)) {

@@ -81,6 +81,13 @@ struct run_address_rule {
 
 bool run_policy_address_fits(const struct run_address_rule *rule, const struct sockaddr *address,
                              socklen_t size);
+/* Are there rules of addresses, or is somebody learning or asked? */
+bool run_policy_has_addresses(void);
+/*
+ * Before it is judged, where it is to be reached: no address at all, 0.0.0.0 or ::, is this machine,
+ * and becomes 127.0.0.1 or ::1, so that rules about these hold and nothing else is reached.
+ */
+void run_policy_settle(struct sockaddr *address, socklen_t size);
 /* Is `path`, as the kernel names it, `prefix` or below it? */
 bool run_policy_covers(const char *prefix, const char *path);
 

@@ -68,6 +68,8 @@ static long judged(const struct run_call *call, enum run_address_use use, struct
             address->size = (socklen_t)(head + strlen(un->sun_path) + 1u);
         return error;
     }
+    if (use != RUN_BIND && run_policy_has_addresses())
+        run_policy_settle((struct sockaddr *)&address->storage, address->size);
     return -run_policy_address(call->id, use, (const struct sockaddr *)&address->storage,
                                address->size);
 }

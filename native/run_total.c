@@ -509,6 +509,7 @@ static long try_once(struct run_call *call, const struct moves *moves, struct tr
         /* What is judged here is what is sent to: from now on the call means this copy. */
         memset(address, 0, sizeof address);
         hc_copy_in(address, (const void *)(uintptr_t)u_address, address_size);
+        run_policy_settle((struct sockaddr *)(void *)address, (socklen_t)address_size);
         call->a[moves->address] = (uint64_t)(uintptr_t)address;
         to = (const struct sockaddr *)(const void *)address;
     }

@@ -251,7 +251,7 @@ static void forget(void)
         g_address_default[use] = 0;
     }
     memset(g_calls, 0, sizeof g_calls);
-    g_has_paths = g_asks = false;
+    g_has_paths = g_has_addresses = g_asks = false;
     for (uint32_t i = 0; i < g_count; i++) {
         free(g_totals[i].prefix);
         free(g_totals[i].addresses);
@@ -294,6 +294,7 @@ static void ask_address(struct input *input, enum run_address_use use)
         sa_family_t value = family < 20u ? AF_INET : AF_INET6;
         memcpy(address, &value, sizeof value);
     }
+    run_policy_settle((struct sockaddr *)(void *)address, size);
     int refuse =
         run_policy_address(ROW_connect, use, (const struct sockaddr *)(const void *)address, size);
     PROMISE(refuse >= 0 && refuse <= 4095);
