@@ -308,6 +308,21 @@ static bool owner_is_fine(int64_t pid)
     return pid == 0 || pid == g_run_program;
 }
 
+/*
+ * A terminal that nobody owns would be given to the group in front of it, of which every process gets
+ * the program's signal then (F_SETSIG): EPERM. The copy stays what was looked at.
+ */
+static long asynchronous(int64_t fd, long number, long arguments[6])
+{
+    long copy_of = run_fd_copy_own(fd);
+    if (copy_of < 0)
+        return copy_of;
+    arguments[0] = copy_of;
+    long result = isatty((int)copy_of) ? -EPERM : run_interruptible(number, arguments);
+    (void)close((int)copy_of);
+    return result;
+}
+
 long run_fcntl(struct run_call *call)
 {
     int fd = (int)call->a[0];
@@ -319,10 +334,13 @@ long run_fcntl(struct run_call *call)
     case F_DUPFD:
     case F_DUPFD_CLOEXEC:
         return argument < g_run_limit[0] ? copy(fd, command, argument) : -EINVAL;
+    case F_SETFL:
+        if ((argument & O_ASYNC) != 0)
+            return asynchronous(fd, SYS_fcntl, arguments);
+        return run_plain(SYS_fcntl, arguments);
     case F_GETFD:
     case F_SETFD:
     case F_GETFL:
-    case F_SETFL:
     case F_GETOWN:
     case F_GETSIG:
     case F_SETSIG:
@@ -386,5 +404,7 @@ long run_ioctl(struct run_call *call)
         return -EFAULT;
     if (size != 0)
         arguments[2] = (long)call->a[3];
+    if (request == FIOASYNC)
+        return asynchronous((int64_t)call->a[0], SYS_ioctl, arguments);
     return run_interruptible(SYS_ioctl, arguments);
 }

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pty
 import select
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -83,3 +85,30 @@ def test_the_interrupt_key_ends_what_the_shell_waits_in(shell: Terminal) -> None
     shell.until("ready> ")
     shell.type("echo alive-$((1 + 1))\n")
     shell.until("alive-2\r\n")
+
+
+#: Would have each process in front of the terminal signalled when something is typed.
+OWNED = """
+import fcntl, os
+here = os.open("/dev/tty", os.O_RDWR)
+for act in (
+    lambda: fcntl.fcntl(here, fcntl.F_SETFL, os.O_RDWR | os.O_ASYNC),
+    lambda: fcntl.ioctl(here, 0x5452, (1).to_bytes(4, "little")),  # FIOASYNC
+):
+    try:
+        act()
+    except OSError as error:
+        print("refused", error.errno)
+print("owner", fcntl.fcntl(here, fcntl.F_GETOWN))
+"""
+
+
+@pytest.mark.claim("D-DEPUTY")
+def test_the_group_in_front_of_a_terminal_is_not_signalled_for_the_program() -> None:
+    terminal = Terminal(sys.executable, "-I", "-S", "-c", OWNED)
+    try:
+        terminal.until(f"refused {errno.EPERM}\r\nrefused {errno.EPERM}\r\nowner 0\r\n")
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
+        os.close(terminal.here)

@@ -64,6 +64,7 @@ long kernel_interruptible(const uint32_t *flag, long number, const long *argumen
 #define lseek(fd, offset, from) ((off_t)kernel_moved(fd, INT32_MAX))
 #define ftruncate(fd, size) ((void)(size), kernel_through(fd))
 #define fchdir(fd) kernel_through(fd)
+#define isatty(fd) (kernel_through(fd) == 0)
 #define eventfd(count, flags) ((void)(flags), kernel_open(AT_FDCWD, "", 0))
 #define pread(fd, to, size, offset) ((void)(to), (void)(offset), kernel_moved(fd, size))
 #define recv(fd, to, size, flags) kernel_recv(fd, to, size)
