@@ -43,6 +43,14 @@ def kinds(*names: str) -> list[str]:
     return [f"{name}={X86_64[name][0]}:{X86_64[name][1]}" for name in names]
 
 
+def shares(*, short: int, of: int) -> list[tuple[int, int]]:
+    """Return where tests begin that fail each n together, and how far apart theirs are.
+
+    Each n costs a launch, and several workers run tests. Else one test takes some.
+    """
+    return [(first, of) for first in range(1, of + 1)] if TRUST else [(1, short)]
+
+
 @dataclass
 class Outcome:
     """What came of a command."""

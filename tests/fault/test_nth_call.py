@@ -35,11 +35,7 @@ ENCLAVE = nth.kinds(
     "mmap", "memfd_secret", "clone", "clone3", "seccomp", "landlock_restrict_self", "prctl",
     "prlimit64", "close_range", "mprotect", "madvise", "read", "write", "openat", "fcntl", "poll",
 )  # fmt: skip
-KILL = [f"any={nth.ANY}:kill"]
-#: Of the 3,700 calls of a Python enclave the first are the interpreter's own, until it imports us:
-#: to its host each of them is the same, a process that ended before it has said a word.
-OWN = 1500
-LATER = [f"any={nth.ANY}:kill@{OWN}"]
+KILL = f"any={nth.ANY}:kill"
 
 
 @pytest.fixture
@@ -50,15 +46,22 @@ def place(tmp_path: Path) -> nth.Place:
 Record = Callable[[str, object], None]
 
 
-def stride(short: int, every: int = 1) -> int:
+def stride(short: int) -> int:
     """Return how far apart the calls are that are failed."""
-    return every if nth.TRUST else short
+    return 1 if nth.TRUST else short
 
 
 def numbers_of(kinds: list[str]) -> str:
     """Return the numbers of the calls to look at, for nth.c."""
     numbers = [kind.partition("=")[2].partition(":")[0] for kind in kinds]
     return "all" if str(nth.ANY) in numbers else ",".join(numbers)
+
+
+def name_of(value: object) -> str:
+    """Return what stands for it in the name of a test."""
+    if not isinstance(value, list):
+        return str(value)
+    return value[0].partition(":")[2] if value[0].startswith(KILL) else "fail"
 
 
 @pytest.mark.claim("P-FAULTS", "P-DEATH")
@@ -69,15 +72,13 @@ def numbers_of(kinds: list[str]) -> str:
         ("python", "host", HOST, stride(25)),
         ("c", "enclave", ENCLAVE, stride(7)),
         ("python", "enclave", ENCLAVE, stride(60)),
-        ("c", "enclave", KILL, stride(40)),
-        ("python", "enclave", KILL, stride(450, 7)),
-        *([("python", "enclave", LATER, 1)] if nth.TRUST else []),
+        ("c", "enclave", [KILL], stride(40)),
+        *(
+            ("python", "enclave", [f"{KILL}@{first}"], step)
+            for first, step in nth.shares(short=450, of=4)
+        ),
     ],
-    ids=lambda value: (
-        {id(KILL): "kill", id(LATER): "kill-each"}.get(id(value), "fail")
-        if isinstance(value, list)
-        else str(value)
-    ),
+    ids=name_of,
 )
 def test_launch_with_a_failing_call_is_an_error_that_leaves_nothing(
     place: nth.Place,
@@ -105,7 +106,7 @@ def test_launch_with_a_failing_call_is_an_error_that_leaves_nothing(
             assert "Free some memory" in line
     failed = sum(map(int, re.findall(r"^failed=(\d+)", done.output, re.MULTILINE)))
     assert failed >= len(kinds) / 2
-    killed = kinds is KILL or kinds is LATER
+    killed = kinds[0].startswith(KILL)
     record_property("count:kills" if killed else "count:faults injected", failed)
 
 
@@ -125,11 +126,12 @@ def test_host_killed_at_any_step_of_a_launch_and_of_calls_leaves_nothing(
 
 
 @pytest.mark.claim("P-DEATH")
+@pytest.mark.parametrize(("first", "step"), nth.shares(short=400, of=3))
 def test_server_killed_at_any_step_leaves_nothing_and_its_client_is_told(
-    place: nth.Place, enclaves: dict[str, str], record_property: Record
+    place: nth.Place, enclaves: dict[str, str], record_property: Record, first: int, step: int
 ) -> None:
     kills = 0
-    for n in range(1, 6000, stride(400, 3)):
+    for n in range(first, 6000, step):
         done = place.launching("serving", enclaves["python"], name="hc-server", n=n)
         assert (done.status, done.left, done.hung) == (0, 0, False), (n, done)
         if not done.triggered:
