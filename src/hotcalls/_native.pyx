@@ -201,6 +201,22 @@ cdef int _launch_options(hc_launch_options *launch, dict options) except -1:
     return 0
 
 
+cdef hc_function *_table(list functions, hc_bridge *bridge) except NULL:
+    """A new table; the strings in it are those of the list."""
+    cdef hc_function *table = <hc_function *>calloc(len(functions) + 1, sizeof(hc_function))
+    if table == NULL:
+        raise MemoryError
+    try:
+        for i, (function, flags) in enumerate(functions):
+            table[i].name = <bytes>function
+            table[i].flags = flags
+            table[i].bridge = bridge
+    except BaseException:
+        free(table)
+        raise
+    return table
+
+
 @cython.no_gc_clear  # threads of the runtime use it until __dealloc__ has stopped them
 cdef class Enclave:
     """A launched enclave: the handle, the tables that the runtime points at, and the calls."""
@@ -272,26 +288,24 @@ cdef class Enclave:
         self.pid = hc_pid(self.handle)
 
     cdef int _set_interface(self, bytes name, list ecalls, list ocalls) except -1:
+        """Whole or not at all: what there was before is in use, or still has to be freed."""
+        names = [name, ecalls, ocalls]
+        cdef hc_function *ours = _table(ecalls, NULL)
+        cdef hc_function *theirs
+        try:
+            theirs = _table(ocalls, _serve)
+        except BaseException:
+            free(ours)
+            raise
         free(self.ecalls)
         free(self.ocalls)
-        self.names = [name, ecalls, ocalls]
-        self.ecalls = <hc_function *>calloc(len(ecalls) + 1, sizeof(hc_function))
-        self.ocalls = <hc_function *>calloc(len(ocalls) + 1, sizeof(hc_function))
-        if self.ecalls == NULL or self.ocalls == NULL:
-            raise MemoryError
-        for i, (function, flags) in enumerate(ecalls):
-            self.ecalls[i].name = <bytes>function
-            self.ecalls[i].flags = flags
-        for i, (function, flags) in enumerate(ocalls):
-            self.ocalls[i].name = <bytes>function
-            self.ocalls[i].flags = flags
-            self.ocalls[i].bridge = _serve
+        self.ecalls, self.ocalls, self.names = ours, theirs, names
         self.interface.abi = HC_ABI
         self.interface.ecall_count = len(ecalls)
         self.interface.ocall_count = len(ocalls)
         self.interface.name = name
-        self.interface.ecalls = self.ecalls
-        self.interface.ocalls = self.ocalls
+        self.interface.ecalls = ours
+        self.interface.ocalls = theirs
         return 0
 
     def __dealloc__(self):

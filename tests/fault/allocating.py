@@ -4,7 +4,8 @@
     allocating.py SIDE MODULE WHAT STRIDE [FIRST]      for each n, until WHAT needs fewer
 
 SIDE is whose interpreter: host or enclave. WHAT is a part of the life of an enclave: launch, close,
-first or one of `CALLS`. nomemory.c has to be importable; MODULE is one that has imported it, too.
+first, tables or one of `CALLS`. nomemory.c has to be importable; MODULE is one that has
+imported it, too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import msgspec
 import nomemory
 
 import hotcalls
-from hotcalls import background
+from hotcalls import background, pylaunch
 from hotcalls.futures import LOOK_SECONDS
 
 #: No part of an enclave's life needs so many.
@@ -41,6 +42,8 @@ TYPED = (*launching.TYPED, SystemError, RuntimeError, TypeError)
 #: Threads that start when they are first needed, on a loaded machine in the middle of a call, and
 #: end with the enclave.
 COMPANION = "hc-companion"
+#: A launch needs more behind what the enclave has said of its functions.
+BEHIND = 20
 #: So many calls in flight.
 FEW = 3
 
@@ -274,6 +277,25 @@ def launches(module: str, stride: int, first: int) -> int:
     return failed
 
 
+def tables(module: str) -> int:
+    """Fail each allocation behind an enclave's description of its functions; return how many."""
+    hear = pylaunch._Conversation.hear
+    n = 0
+
+    def then_starve(*arguments: Any) -> Any:
+        described = hear(*arguments)
+        nomemory.arm(n)
+        return described
+
+    pylaunch._Conversation.hear = then_starve  # type: ignore[method-assign]
+    for n in range(1, BEHIND):
+        outcome, triggered = in_host(MOST, lambda: launch(module).close())
+        if not triggered:
+            raise SystemExit(f"a launch needs no {n} allocations behind the description")
+        print(f"tables {n}: {outcome}", flush=True)
+    return n
+
+
 def closes(module: str, stride: int) -> int:
     """Fail each allocation of a close; return how many."""
     launch(module).close()
@@ -304,6 +326,8 @@ def main() -> None:
         failed = closes(module, int(stride))
     elif what == "first":
         failed = firsts(side, module, int(stride), first)
+    elif what == "tables":
+        failed = tables(module)
     else:
         launch(module).close()
         before = launching.standing()

@@ -77,7 +77,11 @@ def test_call_with_a_failing_allocation_is_an_error_and_the_next_one_is_answered
 @pytest.mark.claim("P-FAULTS")
 @pytest.mark.parametrize(
     ("what", "first", "step"),
-    [("close", 1, 1), *(("launch", *share) for share in nth.shares(short=600, of=4))],
+    [
+        ("close", 1, 1),
+        ("tables", 1, 1),
+        *(("launch", *share) for share in nth.shares(short=600, of=4)),
+    ],
 )
 def test_launch_and_close_with_a_failing_allocation_leave_nothing(
     tmp_path: Path,
