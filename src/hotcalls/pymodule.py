@@ -281,10 +281,10 @@ def command(name: str) -> list[bytes]:
 
 def packed(arguments: Any) -> bytes:
     """What ``launch(args=…)`` gave, as it travels."""
-    import msgspec
+    from hotcalls.wire.pack import pack
 
     try:
-        return msgspec.msgpack.encode(arguments)
+        return pack(arguments)
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(
             f"args: {error}; what an enclave is started with is made of None, bool, int, float, "
@@ -296,8 +296,10 @@ def image(module: Module, start: Start) -> bytes:
     """What the enclave finds in its descriptor 4: the host's wishes, and then the source."""
     import msgspec
 
+    from hotcalls.wire.pack import pack
+
     arguments = packed(start.arguments)
-    head = msgspec.msgpack.encode(
+    head = pack(
         {
             "name": module.name,
             "file": module.file,

@@ -258,9 +258,8 @@ def launches(module: str, stride: int, first: int) -> int:
         with launch(module) as enclave:
             plain(enclave)
 
-    # Of msgspec 0.22, either without memory for it ends the process.
+    # Of msgspec 0.22, without memory for it that ends the process.
     msgspec.json.decode = spared(msgspec.json.decode)  # type: ignore[assignment]
-    msgspec.msgpack.encode = spared(msgspec.msgpack.encode)
     for _ in range(2):
         whole()
     before = launching.standing()

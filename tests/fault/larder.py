@@ -47,7 +47,7 @@ def nap(seconds: float) -> None:
 @hotcalls.ecall
 def refuse(name: str) -> None:
     """Raise."""
-    raise ValueError(f"no {name} here")
+    raise ValueError(f"no {name} here, and this takes more room than what is there at first")
 
 
 @hotcalls.ecall

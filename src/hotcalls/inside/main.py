@@ -17,6 +17,7 @@ import msgspec
 
 from hotcalls import _inside
 from hotcalls.inside import facade, functions, locked, module, secrets, startup
+from hotcalls.wire.pack import pack
 
 
 class Launch(msgspec.Struct):
@@ -82,7 +83,7 @@ def _read_image() -> tuple[Launch, bytes]:
 
 def _write_paper(content: dict[str, Any]) -> None:
     """Leave something for the host to read once this enclave is ready, or has failed."""
-    data = msgspec.msgpack.encode(content)
+    data = pack(content)
     room = os.fstat(_inside.PAPER_FD).st_size - 8
     if len(data) > room:
         raise ValueError(f"the interface of the module takes {len(data)} bytes, more than {room}")

@@ -14,8 +14,6 @@ from contextlib import ExitStack, suppress
 from types import ModuleType
 from typing import Any
 
-import msgspec
-
 from hotcalls import _native, declare, pylaunch, pymodule
 from hotcalls.errors import ConnectError, InterfaceMismatch, error_for
 from hotcalls.launching import _count, _flag, _mapping, _microseconds
@@ -24,6 +22,7 @@ from hotcalls.python_enclave import PythonEnclave
 from hotcalls.serving import protocol
 from hotcalls.shared import SharedAccess
 from hotcalls.wire import Signature
+from hotcalls.wire.pack import pack
 
 
 def connect(
@@ -182,7 +181,7 @@ class _Client:
                 opened.callback(os.close, descriptor)
             channel, done, process, description = descriptors
             heard = converse(self.heard)
-            tables = heard.hear(True, msgspec.msgpack.encode({"described": _read(description)}))
+            tables = heard.hear(True, pack({"described": _read(description)}))
             native = self._map(tables, [channel, done, process, self.welcome.pid])
             self._connection = connection.dup()
         # What the calls of this enclave are bound to stays the first one's.

@@ -17,6 +17,7 @@ from contextlib import suppress
 import msgspec
 
 from hotcalls.errors import ConnectError
+from hotcalls.wire.pack import pack
 
 #: Changes with anything here that both sides must agree on.
 VERSION = 1
@@ -59,13 +60,12 @@ class Refusal(msgspec.Struct, tag="refusal"):
     text: str
 
 
-_encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Welcome | Refusal] = msgspec.msgpack.Decoder(Welcome | Refusal)
 
 
 def send(to: socket.socket, message: Welcome | Refusal, descriptors: list[int]) -> None:
     """Send the message. Does not block: a buffer that has no room for it is an error."""
-    socket.send_fds(to, [_encode(message)], descriptors, socket.MSG_DONTWAIT)
+    socket.send_fds(to, [pack(message)], descriptors, socket.MSG_DONTWAIT)
 
 
 def receive(connection: socket.socket, path: str) -> tuple[Welcome, list[int]]:

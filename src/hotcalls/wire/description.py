@@ -31,6 +31,7 @@ from hotcalls.wire.kinds import (
     Sequence,
     tree,
 )
+from hotcalls.wire.pack import pack_json
 from hotcalls.wire.signature import (
     DOC_MAX,
     KINDS,
@@ -69,7 +70,7 @@ def signature_from(description: object) -> Signature:
 
 def encode_interface(ecalls: list[Signature], ocalls: list[Signature]) -> bytes:
     """Return the bytes that tell the other side every function, in the order of their ids."""
-    return msgspec.json.encode(
+    return pack_json(
         {
             "ecalls": [each.describe() for each in ecalls],
             "ocalls": [each.describe() for each in ocalls],

@@ -14,6 +14,7 @@ import msgspec
 from hotcalls.errors import RemoteError
 from hotcalls.failure import MessageError
 from hotcalls.wire.codec import printable
+from hotcalls.wire.pack import pack
 
 NAME_MAX = 200
 MESSAGE_MAX = 4096
@@ -55,7 +56,7 @@ def encode_exception(error: BaseException, debug: bool = False) -> bytes:
             # The end says what was raised, and where.
             trace = "…" + trace[-TRACEBACK_MAX + 1 :]
         trace = printable(trace, TRACEBACK_MAX, keep="\n\t")
-    return msgspec.msgpack.encode(
+    return pack(
         [
             printable(name, NAME_MAX),
             printable(message, MESSAGE_MAX, keep="\n\t"),

@@ -13,12 +13,11 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from hotcalls.failure import MessageError
 from hotcalls.wire.annotations import kind_of
 from hotcalls.wire.codec import Codec
 from hotcalls.wire.kinds import Kind, NoneType, Number, tree
+from hotcalls.wire.pack import pack_json_in_order
 from hotcalls.wire.shared import Access
 
 PARAMETERS_MAX = 255
@@ -320,7 +319,7 @@ class Signature:
 
         described = self.describe()
         described.pop("doc", None)
-        return hashlib.sha256(msgspec.json.encode(described, order="deterministic")).digest()
+        return hashlib.sha256(pack_json_in_order(described)).digest()
 
     # ---- for people and tools ---------------------------------------------------------------
 
