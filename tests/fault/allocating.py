@@ -35,8 +35,8 @@ background.START_SECONDS = 0.5
 #: What CPython itself says instead of MemoryError: where it has no memory for a frame, for a lock,
 #: for the text of a path; after a wait that had none.
 CPYTHONS = (
-    "returned NULL without setting an exception", "can't allocate ", "not PosixPath",
-    "cannot release un-acquired lock",
+    "returned NULL without setting an exception", "error return without exception set",
+    "can't allocate ", "not PosixPath", "cannot release un-acquired lock",
 )  # fmt: skip
 TYPED = (*launching.TYPED, SystemError, RuntimeError, TypeError)
 #: Threads that start when they are first needed, on a loaded machine in the middle of a call, and
