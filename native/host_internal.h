@@ -43,7 +43,6 @@ struct hc_enclave {
 #define HOST_SPAWN_FDS_MAX 190
 struct host_spawn {
     int loader_fd;
-    const char *loader_path; /* used when the kernel does not execute memfds */
     char *const *argv;
     const int *fds; /* become 3, 4, 5, … in the new process; -1: none */
     int fd_count;   /* at most HOST_SPAWN_FDS_MAX */

@@ -183,7 +183,6 @@ static enum hc_status start_process(hc_enclave *enclave, const struct hc_launch_
     }
     struct host_spawn spawn = {
         .loader_fd = opened->loader,
-        .loader_path = loader,
         .argv = argv,
         .fds = fds,
         .fd_count = fd_count,
@@ -192,7 +191,10 @@ static enum hc_status start_process(hc_enclave *enclave, const struct hc_launch_
         .group = options->group,
     };
     if (host_spawn(&spawn, &enclave->pid, &enclave->pidfd) != 0) {
-        host_error(error, HC_ERR_OS, errno, "starting %s: %s", loader, strerror(errno));
+        host_error(error, HC_ERR_OS, errno, "starting %s: %s%s", loader, strerror(errno),
+                   errno == EACCES || errno == EPERM
+                       ? " (a copy in memory has to be executable: see hotcalls doctor, memfd)"
+                       : "");
         return HC_ERR_OS;
     }
     return HC_OK;

@@ -118,12 +118,15 @@ enum hc_status host_open_loader(const char *path, bool by_path, struct host_open
                                 struct hc_error *error)
 {
     struct sandbox_error why;
-    opened->loader = by_path ? -1 : sandbox_image_open(path, &why);
-    if (opened->loader < 0)
-        opened->loader = open(path, O_PATH | O_CLOEXEC);
+    opened->loader = by_path ? open(path, O_PATH | O_CLOEXEC) : sandbox_image_open(path, &why);
     if (opened->loader >= 0)
         return HC_OK;
-    host_error(error, HC_ERR_OS, errno, "the loader %s: %s", path, strerror(errno));
+    /* Not the file itself instead of a copy: the same user could look in until it is hardened. */
+    int number = by_path ? errno : why.err;
+    host_error(error, HC_ERR_OS, number, "the loader %s: %s%s", path, strerror(number),
+               number == EACCES && !by_path
+                   ? " (it has to be readable, and vm.memfd_noexec below 2: sysctl)"
+                   : "");
     return HC_ERR_OS;
 }
 

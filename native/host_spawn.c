@@ -106,8 +106,6 @@ static int step_b(void *argument)
     memset(&none, 0, sizeof none);
     (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, 8L);
     (void)syscall(SYS_execveat, loader, "", spawn->argv, environment, AT_EMPTY_PATH);
-    if (errno == EACCES || errno == EPERM) /* vm.memfd_noexec, or a policy of the same kind */
-        (void)syscall(SYS_execve, spawn->loader_path, spawn->argv, environment);
 failed:
     steps->error = errno;
     _exit(127);

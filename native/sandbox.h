@@ -200,7 +200,7 @@ void sandbox_secret_free(void *pointer);
  * program its user may not read), which closes the gap between exec and sandbox_harden() in which
  * the same user could open /proc/PID/mem. It also takes the file out of reach between check and
  * use. Has no such effect for root, who may read everything.
- * EACCES from execveat: sysctl vm.memfd_noexec=2 (Linux 6.3); exec the path instead.
+ * EACCES, here or from execveat: sysctl vm.memfd_noexec=2 (Linux 6.3), or a policy of that kind.
  */
 int sandbox_image_open(const char *path, struct sandbox_error *error);
 

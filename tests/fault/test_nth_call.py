@@ -110,6 +110,26 @@ def test_launch_with_a_failing_call_is_an_error_that_leaves_nothing(
     record_property("count:kills" if killed else "count:faults injected", failed)
 
 
+@pytest.mark.claim("L-MEMORY", "P-FAULTS")
+@pytest.mark.parametrize("what", ["c", "python"])
+def test_enclave_that_cannot_be_started_from_a_copy_is_not_started_from_its_file(
+    place: nth.Place, enclaves: dict[str, str], what: str
+) -> None:
+    """It was, without a word: then whoever is quick looks in before it is hardened."""
+    number, _ = nth.X86_64["memfd_create"]
+    kinds = [f"memfd_create={number}:{errno.EMFILE}", f"execveat={nth.X86_64['execveat'][0]}:13"]
+    done = place.launching("each", enclaves[what], "host", "1", *kinds, numbers=numbers_of(kinds))
+    assert (done.status, done.left, done.hung) == (0, 0, False), done.errors[-2000:]
+    launches = re.findall(r"^(memfd_create|execveat) \d+: (.*)$", done.output, re.MULTILINE)
+    copied = [came for name, came in launches if name == "memfd_create"]
+    # The channel, the loader, the enclave or what it says.
+    assert len(copied) >= 3
+    assert [came for _, came in launches if came == "did without"] == []
+    refused = [came for name, came in launches if name == "execveat"]
+    assert len(refused) == 1
+    assert "hotcalls doctor" in refused[0]
+
+
 @pytest.mark.claim("P-DEATH")
 @pytest.mark.parametrize(("what", "step"), [("c", stride(23)), ("python", stride(97))])
 def test_host_killed_at_any_step_of_a_launch_and_of_calls_leaves_nothing(
