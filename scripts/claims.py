@@ -48,16 +48,25 @@ def marked(file: Path) -> Iterator[str]:
             for argument in node.args:
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                     yield argument.value
-                elif isinstance(argument, ast.Starred) and (file.parent / "targets.py").exists():
-                    yield from in_targets(file.parent / "targets.py")
+                elif table := table_of(argument, file.parent):
+                    yield from in_table(table)
                 else:
                     raise SystemExit(
                         f"{file}:{node.lineno}: claim({ast.unparse(argument)}): write the id itself"
                     )
 
 
-def in_targets(file: Path) -> Iterator[str]:
-    """Yield the ids that the table of fuzz targets gives its rows."""
+def table_of(argument: ast.expr, folder: Path) -> Path | None:
+    """Return where the ids are when a test takes them from a row of a table: `look.claim`."""
+    row = argument.value if isinstance(argument, ast.Starred) else argument
+    if isinstance(row, ast.Attribute) and isinstance(row.value, ast.Name):
+        table = folder / f"{row.value.id}s.py"
+        return table if table.exists() else None
+    return None
+
+
+def in_table(file: Path) -> Iterator[str]:
+    """Yield the ids that a table gives its rows."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and ID.match(node.value):
             yield node.value
