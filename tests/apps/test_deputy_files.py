@@ -5,6 +5,7 @@ not by another name, not by being quick. And names go on meaning what they mean.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -33,8 +34,9 @@ def test_descriptors_of_the_host_process_have_no_name(
     options = ("--log", str(log), "--stats")
     before = log.stat()
     lines = run(mode, "deputy_files", "names", folder=tmp_path, options=options).splitlines()
-    assert "names tried" in lines
-    record_property("count:attempts on the host process", 8 * 7 * 15)
+    tried = int(lines.pop().removeprefix("names tried: "))
+    assert tried > 500
+    record_property("count:attempts on the host process", tried)
     assert [line for line in lines if line.endswith(": reached")] == []
     assert not (tmp_path / "linked").exists()
     after = log.stat()
@@ -60,8 +62,10 @@ def test_a_link_that_changes_meanwhile_leads_nowhere_that_is_refused(
     before = refused.stat().st_mtime_ns
     options = ("--policy", str(policy), "--log", str(tmp_path / "log"))
     out = run(mode, "deputy_files", "race", str(ROUNDS), folder=tmp_path, options=options)
-    record_property("count:races with a link", 9 * ROUNDS)
-    assert "raced, refused some: yes" in out  # the link did change under it
+    (told,) = re.findall(r"^raced: (\d+), refused: (\d+)$", out, re.MULTILINE)
+    raced, stopped = map(int, told)
+    assert 0 < stopped < raced  # the link did change under it
+    record_property("count:races with a link", raced)
     assert "reached" not in out
     assert sorted(os.listdir(refused)) == ["kept", "secret", "victim"]
     assert (refused / "kept").read_text() == "kept"
