@@ -16,8 +16,9 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +130,7 @@ def public() -> Iterator[Path]:
     )
     shutil.copy(loader_path(), folder / "hotcalls-enclave")
     folder.chmod(0o755)
-    if os.geteuid() == 0:
-        for path in [folder, *folder.iterdir()]:
-            os.chown(path, NOBODY, NOBODY)
+    give_to_user([folder, *folder.iterdir()])
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -190,6 +189,23 @@ def files_that_the_user_can_change(pid: int) -> list[str]:
 def _is_the_users(path: str) -> bool:
     status = os.stat(path)
     return status.st_uid != 0 or status.st_mode & 0o022 != 0
+
+
+def give_to_user(paths: Iterable[Path]) -> None:
+    """Make files the user's, where the tests run as root."""
+    if os.geteuid() == 0:
+        for path in paths:
+            os.chown(path, NOBODY, NOBODY)
+
+
+def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
+    """Wait until it is true; False when it is not in so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 @pytest.fixture

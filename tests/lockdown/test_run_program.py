@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +130,6 @@ def make_own(place: Path, run_path: str) -> None:
             subprocess.run([native.CC, *flags, "-o", str(target), str(source), *more], check=True)
 
 
-def give_to_user(paths: Iterable[Path]) -> None:
-    if os.geteuid() == 0:
-        for path in paths:
-            os.chown(path, conftest.NOBODY, conftest.NOBODY)
-
-
 @pytest.fixture(params=["in /tmp", "in a folder of root's"])
 def own(request: pytest.FixtureRequest, public: Path) -> Iterator[tuple[Path, Path]]:
     """A program of the user's and its library, both ready to be overwritten."""
@@ -145,7 +139,7 @@ def own(request: pytest.FixtureRequest, public: Path) -> Iterator[tuple[Path, Pa
     place = Path(tempfile.mkdtemp(dir="/var/lib" if roots else public, prefix="hotcalls-test-"))
     place.chmod(0o755)
     make_own(place, str(place))
-    give_to_user(place.iterdir())
+    conftest.give_to_user(place.iterdir())
     yield place / "program", place / "libown.so"
     shutil.rmtree(place)
 
@@ -207,7 +201,7 @@ def test_root_of_a_user_namespace_is_not_trusted_with_files(
     for folder in ("bin", "lib"):
         shutil.copytree(Path(host).parent.parent / folder, root / "own" / folder)
     make_own(root, "/")
-    give_to_user([root, *root.rglob("*")])
+    conftest.give_to_user([root, *root.rglob("*")])
     process = conftest.Process(
         Program("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", CONTAINER, str(root))
     )

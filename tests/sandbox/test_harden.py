@@ -163,6 +163,7 @@ def test_environment_is_wiped(probes: Probes) -> None:
     assert lines[-1] == "stack clean"
 
 
+@pytest.mark.claim("L-DESCRIPTORS")
 def test_state_of_the_process_is_fresh(probes: Probes) -> None:
     """Descriptors, signals, umask and directory of whoever launched are gone."""
     stray = [os.open("/dev/null", os.O_RDONLY) for _ in range(3)]
