@@ -34,6 +34,7 @@ HOST = nth.kinds(
 ENCLAVE = nth.kinds(
     "mmap", "memfd_secret", "clone", "clone3", "seccomp", "landlock_restrict_self", "prctl",
     "prlimit64", "close_range", "mprotect", "madvise", "read", "write", "openat", "fcntl", "poll",
+    "futex",
 )  # fmt: skip
 KILL = f"any={nth.ANY}:kill"
 
