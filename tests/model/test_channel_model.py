@@ -122,6 +122,26 @@ def test_exploring_every_interleaving_finds_no_error(explore, record_property, a
     record_property("count:states explored", explored.states)
 
 
+#: Two responders at one slot, in each of what two slots are too much for.
+TWO = ("SLOTS=1", "RESPONDERS=2")
+FOR_TWO = {
+    "a call back": ("NESTED", 500_000),
+    "calls that are given up": ("TIMEOUT", 150_000),
+    "the end of the enclave": ("DEATH", 500_000),
+    "a host that writes what it likes": ("HOSTILE=2", 300_000),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("about", FOR_TWO)
+def test_two_responders_find_no_error_in_each_property(explore, record_property, about) -> None:
+    definition, least = FOR_TWO[about]
+    explored = explore(*TWO, definition)
+    assert explored.errors == 0, explored.text
+    assert explored.states >= least, "the model has lost what it explored"
+    record_property("count:states explored", explored.states)
+
+
 @pytest.mark.long  # minutes, and 5 GB
 @pytest.mark.timeout(3600)
 def test_two_requesters_two_responders_and_two_slots_find_no_error(
