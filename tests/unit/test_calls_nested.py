@@ -89,6 +89,7 @@ def test_nested_calls_of_many_threads_do_not_deadlock(host: Host) -> None:
     assert results == [7] * 160
 
 
+@pytest.mark.claim("H-REENTRY")
 def test_private_ecall_from_outside_is_refused(host: Host) -> None:
     with pytest.raises(hotcalls.CallError, match="private") as caught:
         host.enclave.secret_door(1)
@@ -101,6 +102,7 @@ def test_private_ecall_runs_while_an_ocall_allows_it(host: Host) -> None:
     assert host.enclave.knock(1) == 42
 
 
+@pytest.mark.claim("H-REENTRY")
 def test_public_ecall_is_refused_while_the_ocall_does_not_allow_it(host: Host) -> None:
     host.visit = lambda _: int(host.enclave.front_door(1))
     assert host.enclave.knock(1) == 5
@@ -108,6 +110,7 @@ def test_public_ecall_is_refused_while_the_ocall_does_not_allow_it(host: Host) -
     assert [error.status for error in host.errors] == ["HC_ERR_NOT_ALLOWED"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.claim("H-REENTRY")
 def test_private_ecall_that_another_ocall_allows_is_refused(host: Host) -> None:
     host.visit = lambda _: int(host.enclave.other_door(1))
     assert host.enclave.knock(1) == -1
