@@ -8,6 +8,7 @@ file is left behind. HOTCALLS_TRUST=1 takes every n; else some are taken.
 from __future__ import annotations
 
 import errno
+import os
 import platform
 import re
 import signal
@@ -18,6 +19,7 @@ from pathlib import Path
 import nth
 import pytest
 
+import native
 from hotcalls.apps import launcher
 
 pytestmark = [
@@ -238,6 +240,59 @@ def test_run_killed_at_any_step_leaves_nothing(
         kills += 1
     assert kills >= 3
     record_property("count:kills", kills)
+
+
+DEVICE = """
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+int main(void)
+{
+    struct ifreq wanted = {.ifr_name = "hc-nth%d", .ifr_flags = IFF_TUN};
+    int tun = open("/dev/net/tun", O_RDWR);
+    if (tun < 0 || ioctl(tun, TUNSETIFF, &wanted) != 0) {
+        perror("tun");
+        return 1;
+    }
+    puts(wanted.ifr_name);
+    return 0;
+}
+"""
+
+
+def devices() -> list[str]:
+    """The tun devices of DEVICE's that there are."""
+    return [path.name for path in Path("/sys/class/net").glob("hc-nth*")]
+
+
+@pytest.mark.hardware  # containers may have no such device
+@pytest.mark.skipif(not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="no /dev/net/tun")
+@pytest.mark.claim("P-DEATH", "P-FAULTS", "D-END")
+@pytest.mark.parametrize("way", ["kill", "fail"])
+def test_run_that_ends_at_any_step_leaves_no_device(
+    place: nth.Place, record_property: Record, way: str
+) -> None:
+    source = place.folder / "device.c"
+    source.write_text(DEVICE)
+    program = native.build("device", [source], ["-O1", "-w"], compiler=(native.CC,))
+    command = [str(launcher.host_path()), "--", str(program), "device"]
+    plain = place.run(command, armed=True, name="hotcalls-run", n=0)
+    if plain.status != 0:
+        pytest.skip(f"no tun devices here: {plain.errors}")
+    assert plain.output.startswith("hc-nth")
+    assert devices() == []
+    number, error = nth.X86_64["ioctl"] if way == "fail" else (nth.ANY, 0)
+    ended = 0
+    for n in range(1, 3000, stride(60) if way == "kill" else 1):
+        done = place.run(command, armed=True, name="hotcalls-run", n=n, number=number, error=error)
+        assert (done.left, done.hung, devices()) == (0, False, []), (n, done)
+        if not done.triggered:
+            break
+        ended += 1
+    assert ended >= 1
+    record_property("count:kills" if way == "kill" else "count:faults injected", ended)
 
 
 # ---- no thread at all ------------------------------------------------------------------------
