@@ -166,6 +166,34 @@ def test_server_killed_at_any_step_leaves_nothing_and_its_client_is_told(
     record_property("count:kills", kills)
 
 
+SERVER = nth.kinds(
+    "memfd_create", "sendmsg", "recvmsg", "eventfd2", "pidfd_open", "ftruncate", "clone", "mmap",
+    "fcntl", "pipe2", "execveat", "socketpair",
+)  # fmt: skip
+
+
+@pytest.mark.claim("P-FAULTS")
+@pytest.mark.parametrize("kind", native.some(SERVER, every=4))
+def test_server_with_a_failing_call_says_so_or_serves_and_leaves_nothing(
+    place: nth.Place, enclaves: dict[str, str], record_property: Record, kind: str
+) -> None:
+    number, error = map(int, kind.partition("=")[2].split(":"))
+    failed = 0
+    for n in range(1, 500, stride(12, 5)):
+        done = place.launching(
+            "serving", enclaves["python"], name="hc-server", numbers=str(number), number=number,
+            n=n, error=error,
+        )  # fmt: skip
+        assert (done.status, done.left, done.hung) == (0, 0, False), (n, done)
+        assert "Traceback" not in done.errors, (n, done)
+        if not done.triggered:
+            assert "answered" in done.output
+            break
+        assert re.search("^(answered|refused: |told: )", done.output, re.MULTILINE), (n, done)
+        failed += 1
+    record_property("count:faults injected", failed)
+
+
 # ---- hotcalls run ----------------------------------------------------------------------------
 
 TEXT = "seventeen\n"
