@@ -53,10 +53,15 @@ def test_calls_that_come_rarely_are_not_polled_for(tmp_path: Path) -> None:
 
 
 def test_each_wake_of_the_polling_thread_is_earned_by_a_row_of_calls(tmp_path: Path) -> None:
-    counted = paced(tmp_path, "bursts", "40", "3000", "200")
-    switched = sum(call.switch for call in counted.calls.values())
-    assert counted.calls["read"].count >= 8000
-    assert 1 <= counted.sleeps <= 1 + switched // ROW_CALLS
+    # To fall asleep, the polling thread needs the processor, which others may have.
+    for _ in range(ROUNDS):
+        counted = paced(tmp_path, "bursts", "40", "3000", "200")
+        switched = sum(call.switch for call in counted.calls.values())
+        assert counted.calls["read"].count >= 8000
+        assert counted.sleeps <= 1 + switched // ROW_CALLS
+        if counted.sleeps >= 1:
+            break
+    assert counted.sleeps >= 1
 
 
 def test_many_events_at_once_wake_the_polling_thread_before_the_calls_come(tmp_path: Path) -> None:
