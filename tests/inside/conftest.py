@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 import hotcalls
 
-ENCLAVES = Path(__file__).resolve().parent / "enclaves"
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+ENCLAVES = HERE / "enclaves"
 
 Writer = Callable[..., Path]
 
