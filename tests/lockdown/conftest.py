@@ -208,6 +208,18 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
     return True
 
 
+def ended(pid: int) -> bool:
+    """Whether a process ends; whoever is to reap it may not have."""
+
+    def gone() -> bool:
+        try:
+            return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return True
+
+    return until(gone)
+
+
 @pytest.fixture
 def attacker() -> Iterator[Process]:
     """Another process of the same user."""

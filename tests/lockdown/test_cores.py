@@ -114,7 +114,7 @@ def test_where_every_core_is_taken_there_is_none_of_an_enclave(
             while not (cores / str(told)).exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
         for victim in victims:
-            assert _ended(victim), victims
+            assert conftest.ended(victim), victims
         assert {path.name for path in cores.iterdir()} == {str(told)}
         record_property("count:kills that leave no core", len(victims))
     finally:
@@ -122,16 +122,3 @@ def test_where_every_core_is_taken_there_is_none_of_an_enclave(
             run.do(end)
         for process in (*processes, *runs):
             process.close()
-
-
-def _ended(pid: int) -> bool:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        status = Path(f"/proc/{pid}/status")
-        try:
-            if "State:\tZ" in status.read_text():
-                return True
-        except OSError:
-            return True
-        time.sleep(0.01)
-    return False

@@ -275,10 +275,7 @@ def test_an_enclave_from_which_everything_is_taken_keeps_its_secret(
     finally:
         host.close()
     # It still notices that its host has ended.
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}/maps").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{pid}/maps").exists()
+    assert conftest.ended(pid)
 
 
 # ---- the channel ---------------------------------------------------------------------------------

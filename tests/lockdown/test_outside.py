@@ -35,6 +35,8 @@ def ptrace_scope() -> int:
 
 
 YAMA = ptrace_scope() > 0
+#: So many launches are raced against.
+ROUNDS = 12
 
 
 def test_enclave_runs_as_the_user_of_its_host(target: dict[str, int]) -> None:
@@ -153,11 +155,7 @@ def test_crash_leaves_no_core(public: Path, tmp_path: Path) -> None:
     try:
         pid = process.do(conftest.call, "pid")
         os.kill(pid, signal.SIGQUIT)
-        deadline = time.monotonic() + 2
-        while Path(f"/proc/{pid}/maps").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                break
+        assert conftest.ended(pid)
         assert isinstance(process.do(conftest.call, "environment"), hotcalls.EnclaveLost)
     finally:
         process.close()
@@ -220,7 +218,10 @@ class TestFile:
 def test_memory_file_opened_right_after_exec_never_reads_the_secret(public: Path) -> None:
     """The attacker tries every new process id as fast as it can, over many launches."""
     opened = 0
-    for _ in range(12):
+    for done in range(4 * ROUNDS):
+        # On a busy machine the attacker may not have got at anything yet.
+        if done >= ROUNDS and opened > 0:
+            break
         attacker = conftest.Process()
         try:
             attacker.start(attacks.race, 0.15)

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,10 +109,7 @@ def test_program_that_wants_to_outlive_its_host_process_does_not(
     host = opened.do(host_of)
     pid = program_of(host)
     os.kill(host, signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}/maps").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not Path(f"/proc/{pid}/maps").exists()
+    assert conftest.ended(pid)
 
 
 def make_own(place: Path, run_path: str) -> None:
