@@ -16,6 +16,7 @@ enum { O_ASK, O_TELL, O_FETCH, O_COUNT };
 
 #define HELD_MAX 64u
 #define BYTES_MAX (UINT32_C(1) << 26)
+#define RISE_MS 30000u
 
 struct held {
     uint64_t token;
@@ -28,7 +29,7 @@ static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct held g_held[HELD_MAX];
 static uint64_t g_tokens = 0x1122334455667788u;
 static uint64_t g_notes;
-static uint32_t g_naps, g_naps_most;
+static uint32_t g_naps, g_naps_most, g_rises;
 
 /* A call's message in private memory. */
 struct message {
@@ -143,7 +144,17 @@ static enum hc_status e_grow(struct hc_frame *frame)
     return status;
 }
 
-/* Sleeps so many milliseconds; answers how many slept at the same time at most. */
+static uint64_t milliseconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+/*
+ * Sleeps so many milliseconds, or until rise() is called; answers how many slept at the same time
+ * at most.
+ */
 static enum hc_status e_nap(struct hc_frame *frame)
 {
     struct message message;
@@ -153,17 +164,41 @@ static enum hc_status e_nap(struct hc_frame *frame)
         return status;
     memcpy(&ms, message.bytes, message.size < sizeof ms ? message.size : sizeof ms);
     free(message.bytes);
-    uint32_t now = __atomic_add_fetch(&g_naps, 1u, __ATOMIC_RELAXED);
+    uint32_t rises = __atomic_load_n(&g_rises, __ATOMIC_RELAXED);
+    uint32_t now = __atomic_add_fetch(&g_naps, 1u, __ATOMIC_RELEASE); /* SYNC: see e_napping */
     uint32_t most = __atomic_load_n(&g_naps_most, __ATOMIC_RELAXED);
     while (most < now && !__atomic_compare_exchange_n(&g_naps_most, &most, now, false,
                                                       __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
-    struct timespec left = {(time_t)(ms / 1000u), (long)(ms % 1000u) * 1000000};
-    while (nanosleep(&left, &left) != 0)
-        ;
+    const struct timespec step = {0, 1000000};
+    uint64_t end = milliseconds() + ms;
+    while (milliseconds() < end && __atomic_load_n(&g_rises, __ATOMIC_RELAXED) == rises)
+        (void)nanosleep(&step, NULL);
     (void)__atomic_sub_fetch(&g_naps, 1u, __ATOMIC_RELAXED);
     most = __atomic_load_n(&g_naps_most, __ATOMIC_RELAXED);
     return answer(frame, HC_PY_VALUE, &most, sizeof most);
+}
+
+/*
+ * Ends the naps, and returns when they are over: how long a call takes is then for the test to say,
+ * and not for the clock.
+ */
+static enum hc_status e_rise(struct hc_frame *frame)
+{
+    const struct timespec step = {0, 1000000};
+    uint64_t end = milliseconds() + RISE_MS;
+    (void)__atomic_add_fetch(&g_rises, 1u, __ATOMIC_RELAXED);
+    while (milliseconds() < end && __atomic_load_n(&g_naps, __ATOMIC_RELAXED) != 0)
+        (void)nanosleep(&step, NULL);
+    return answer(frame, HC_PY_VALUE, "", 0);
+}
+
+/* Answers how many sleep. */
+static enum hc_status e_napping(struct hc_frame *frame)
+{
+    /* SYNC: pairs with e_nap, g_naps; publishes that g_rises was read: rise() ends those naps. */
+    uint32_t naps = __atomic_load_n(&g_naps, __ATOMIC_ACQUIRE);
+    return answer(frame, HC_PY_VALUE, &naps, sizeof naps);
 }
 
 /* Makes an ocall with the message and hands its answer on, of whatever kind. */
@@ -303,6 +338,7 @@ static const struct hc_function g_ecalls[] = {
     {"leave", e_leave, HC_FN_PUBLIC, NULL}, {"crash", e_crash, HC_FN_PUBLIC, NULL},
     {"lie", e_lie, HC_FN_PUBLIC, NULL},     {"scribble", e_scribble, HC_FN_PUBLIC, NULL},
     {"typed", e_echo, HC_FN_PUBLIC, NULL},  {"arrays", e_echo, HC_FN_PUBLIC, NULL},
+    {"rise", e_rise, HC_FN_PUBLIC, NULL},   {"napping", e_napping, HC_FN_PUBLIC, NULL},
     {"fetch", e_fetch, HC_FN_PUBLIC, NULL},
 };
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,10 @@ class Peer:
 
     @staticmethod
     def arrays(values: SharedArray) -> list[SharedArray]: ...
+    @staticmethod
+    def rise() -> None: ...
+    @staticmethod
+    def napping(data: bytes) -> bytes: ...
 
 
 class Outside:
@@ -83,6 +89,33 @@ OPTIONS = {
 def number(value: int) -> bytes:
     """A uint32_t, as peer.c reads it."""
     return struct.pack("<I", value)
+
+
+#: A nap that the test ends, with rise(), and not the clock.
+LONG_NAP = number(60_000)
+PATIENCE_SECONDS = 30
+
+
+def wait_for_naps(enclave: PythonEnclave, count: int = 1) -> None:
+    """Return when so many naps have begun, and rise() ends them."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while int.from_bytes(enclave.napping(b""), "little") < count:
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def rise_after(enclave: PythonEnclave, count: int) -> threading.Thread:
+    """End the naps when there are so many; the caller joins the thread."""
+
+    def run() -> None:
+        try:
+            wait_for_naps(enclave, count)
+        finally:
+            enclave.rise()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
 
 
 def start_peer(

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers import number
+from peers import LONG_NAP, number, rise_after, wait_for_naps
 
 import hotcalls
 from hotcalls import futures
@@ -66,14 +66,16 @@ def test_loop_runs_other_tasks_and_sleeps_meanwhile(launch_peer: Callable[..., A
 
     async def tick() -> None:
         nonlocal ticks
-        while True:
+        for ticks in range(1, 41):  # noqa: B007
             await asyncio.sleep(0.01)
-            ticks += 1
+        wait_for_naps(enclave)
+        enclave.rise()
 
     async def main() -> None:
         ticker = asyncio.create_task(tick())
-        await enclave.nap.aio(number(400))
-        ticker.cancel()
+        await enclave.nap.aio(LONG_NAP)
+        assert ticks == 40
+        await ticker
 
     threads = threading.active_count()
     loop = asyncio.SelectorEventLoop(selector)
@@ -81,7 +83,6 @@ def test_loop_runs_other_tasks_and_sleeps_meanwhile(launch_peer: Callable[..., A
         loop.run_until_complete(main())
     finally:
         loop.close()
-    assert ticks > 1
     # A loop that polled would come round as often as it can.
     assert selector.rounds < 3 * ticks + 20
     assert threading.active_count() == threads
@@ -118,13 +119,14 @@ class TestCancel:
         enclave = launch_peer()
 
         async def main() -> None:
-            first = asyncio.create_task(enclave.nap.aio(number(800)))
+            first = asyncio.create_task(enclave.nap.aio(LONG_NAP))
             await asyncio.sleep(0.02)
             second = asyncio.create_task(enclave.note.aio())
             await asyncio.sleep(0.02)
             second.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await second
+            rise_after(enclave, 1).join()
             await first
 
         asyncio.run(main())
@@ -137,11 +139,15 @@ class TestCancel:
 
         async def main() -> float:
             start = time.monotonic()
+            runs = asyncio.create_task(enclave.nap.aio(LONG_NAP))
+            await asyncio.sleep(0)
+            wait_for_naps(enclave)
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(enclave.nap.aio(number(1500)), 0.05)
+                await asyncio.wait_for(runs, 0.05)
             return time.monotonic() - start
 
-        assert asyncio.run(main()) < 1.5
+        assert asyncio.run(main()) < 30  # of 60 s
+        enclave.rise()
         assert enclave.echo.submit(b"goes on").result() == b"goes on"
 
 
@@ -150,7 +156,7 @@ def test_timeout_of_the_function_holds(launch_peer: Callable[..., Any]) -> None:
 
     async def main() -> None:
         with pytest.raises(hotcalls.CallTimeout, match=r"nap\(\): not answered within 0.05 s"):
-            await enclave.nap.options(timeout=0.05).aio(number(300))
+            await enclave.nap.options(timeout=0.05).aio(LONG_NAP)
 
     asyncio.run(main())
 

@@ -7,12 +7,11 @@ import inspect
 import pickle
 import pydoc
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers import number
+from peers import LONG_NAP, number, rise_after, wait_for_naps
 
 import hotcalls
 from hotcalls import declare
@@ -122,15 +121,15 @@ class TestOptions:
         assert "mode='switch'" in repr(quick)
         assert "options" not in repr(peer.nap)
         with pytest.raises(hotcalls.CallTimeout, match=r"nap\(\): not answered within 0.03 s"):
-            quick(number(200))
+            quick(LONG_NAP)
         assert len(peer.nap(number(40))) == 4
-        time.sleep(0.2)
+        peer.rise()
 
     def test_call_after_a_timeout_is_answered_at_once(self, peer: Any) -> None:
         with pytest.raises(hotcalls.CallTimeout):
-            peer.nap.options(timeout=0.02)(number(300))
+            peer.nap.options(timeout=0.02)(LONG_NAP)
         assert peer.echo(b"x" * 100) == b"x" * 100
-        time.sleep(0.3)
+        peer.rise()
 
     @pytest.mark.parametrize("mode", ["hot", "switch"])
     def test_mode_holds_for_the_call(self, launch_peer: Any, mode: str) -> None:
@@ -200,16 +199,18 @@ class TestMap:
 
     def test_slow_calls_run_beside_each_other(self, launch_peer: Any) -> None:
         enclave = launch_peer(responders=4)
-        naps = list(enclave.nap.map([number(60)] * 8))
-        assert max(int.from_bytes(nap, "little") for nap in naps) >= 3
+        rising = rise_after(enclave, 4)
+        naps = list(enclave.nap.map([LONG_NAP] * 4 + [number(1)] * 4))
+        rising.join()
+        assert max(int.from_bytes(nap, "little") for nap in naps) >= 4
 
     def test_timeout_ends_one_call_and_not_the_others(self, launch_peer: Any) -> None:
         enclave = launch_peer()
-        quick = enclave.nap.options(timeout=0.05)
-        results = list(quick.map([number(1), number(200), number(1)], return_exceptions=True))
+        quick = enclave.nap.options(timeout=1)
+        results = list(quick.map([number(1), LONG_NAP, number(1)], return_exceptions=True))
         assert len(results[0]) == 4
         assert isinstance(results[1], hotcalls.CallTimeout)
-        time.sleep(0.25)
+        enclave.rise()
         assert enclave.echo(b"1") == b"1"
 
 
@@ -292,20 +293,15 @@ def test_four_threads_call_four_responders(launch_peer: Callable[..., Any]) -> N
 
 
 def test_other_python_threads_run_during_a_call(peer: Any) -> None:
-    counted = 0
-    stop = threading.Event()
+    ran = threading.Event()
 
-    def count() -> None:
-        nonlocal counted
-        while not stop.is_set():
-            counted += 1
-            time.sleep(0.001)
+    def run() -> None:
+        wait_for_naps(peer)
+        ran.set()
+        peer.rise()
 
-    thread = threading.Thread(target=count)
+    thread = threading.Thread(target=run)
     thread.start()
-    before = counted
-    peer.nap(number(100))
-    during = counted - before
-    stop.set()
+    peer.nap(LONG_NAP)
+    assert ran.is_set()
     thread.join()
-    assert during > 10

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import gc
 import os
 import signal
@@ -15,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import ended, number, start_peer
+from peers import (
+    LONG_NAP,
+    PATIENCE_SECONDS,
+    ended,
+    number,
+    rise_after,
+    start_peer,
+    wait_for_naps,
+)
 
 import hotcalls
 
@@ -39,7 +46,7 @@ def test_done_callback_runs_without_anybody_waiting(peer: Any) -> None:
         done.set()
 
     peer.echo.submit(b"callback").add_done_callback(callback)
-    assert done.wait(5)
+    assert done.wait(PATIENCE_SECONDS)
     assert seen == [b"callback"]
 
 
@@ -48,8 +55,11 @@ def test_wait_and_as_completed_work(peer: Any) -> None:
     done, left = concurrent.futures.wait(futures, timeout=10)
     assert not left
     assert all(future.result() == futures[future] for future in done)
-    slow, quick = peer.nap.submit(number(100)), peer.nap.submit(number(1))
-    assert list(concurrent.futures.as_completed([slow, quick], timeout=5)) == [quick, slow]
+    slow, quick = peer.nap.submit(LONG_NAP), peer.nap.submit(number(1))
+    completed = concurrent.futures.as_completed([slow, quick], timeout=PATIENCE_SECONDS)
+    assert next(completed) is quick
+    rise_after(peer, 1).join()
+    assert next(completed) is slow
 
 
 def test_future_of_one_thread_is_waited_for_by_many(peer: Any) -> None:
@@ -78,14 +88,15 @@ def test_calls_run_in_parallel_as_far_as_the_enclave_has_threads(
     launch_peer: Callable[..., Any],
 ) -> None:
     enclave = launch_peer(responders=4)
-    futures = [enclave.nap.submit(number(150)) for _ in range(4)]
-    assert max(int.from_bytes(future.result(), "little") for future in futures) >= 3
+    futures = [enclave.nap.submit(LONG_NAP) for _ in range(4)]
+    rise_after(enclave, 4).join()
+    assert max(int.from_bytes(future.result(), "little") for future in futures) == 4
 
 
 class TestCancel:
     def test_call_that_waits_is_taken_back(self, launch_peer: Callable[..., Any]) -> None:
         enclave = launch_peer()
-        first = enclave.nap.submit(number(800))
+        first = enclave.nap.submit(LONG_NAP)
         second = enclave.note.submit()
         called: list[Any] = []
         second.add_done_callback(called.append)
@@ -96,14 +107,16 @@ class TestCancel:
         with pytest.raises(concurrent.futures.CancelledError):
             second.result()
         assert concurrent.futures.wait([second], timeout=1).done == {second}
+        rise_after(enclave, 1).join()
         first.result()
         assert enclave.notes(b"") == bytes(8)
 
     def test_call_that_runs_is_not_taken_back(self, launch_peer: Callable[..., Any]) -> None:
         enclave = launch_peer()
-        future = enclave.nap.submit(number(200))
-        time.sleep(0.1)
+        future = enclave.nap.submit(LONG_NAP)
+        wait_for_naps(enclave)
         assert not future.cancel()
+        enclave.rise()
         assert len(future.result()) == 4
 
     def test_call_of_an_open_batch_is_taken_back(self, peer: Any) -> None:
@@ -122,10 +135,11 @@ class TestCancel:
 
     def test_cancelled_calls_free_their_place(self, launch_peer: Callable[..., Any]) -> None:
         enclave = launch_peer()
-        first = enclave.nap.submit(number(500))
+        first = enclave.nap.submit(LONG_NAP)
         waiting = [enclave.echo.submit(b"x" * 5000) for _ in range(300)]
         cancelled = [future.cancel() for future in reversed(waiting)]
         assert sum(cancelled) > 200
+        rise_after(enclave, 1).join()
         first.result()
         for future in waiting:
             if not future.cancelled():
@@ -164,7 +178,7 @@ class TestEnd:
         pid = enclave.pid
         del enclave
         gc.collect()
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while threading.active_count() > before and time.monotonic() < deadline:
             time.sleep(0.01)
         assert threading.active_count() == before
@@ -179,17 +193,22 @@ class TestEnd:
 
 def test_waiting_costs_no_processor_time(launch_peer: Callable[..., Any]) -> None:
     enclave = launch_peer()
-    future = enclave.nap.submit(number(500))
+    future = enclave.nap.submit(LONG_NAP)
     waiting = threading.Thread(target=future.result)
     waiting.start()
-    states: list[str] = []
-    while waiting.is_alive():
+
+    def asleep() -> bool:
         time.sleep(0.01)
-        with contextlib.suppress(OSError):
-            text = Path(f"/proc/self/task/{waiting.native_id}/stat").read_text()
-            states.append(text.rpartition(")")[2].split()[0])
-    # What spins is running, or would if it could; a sleeping thread wakes up now and then.
-    assert states.count("S") > len(states) / 2
+        text = Path(f"/proc/self/task/{waiting.native_id}/stat").read_text()
+        return text.rpartition(")")[2].split()[0] == "S"
+
+    # What spins is running, or would if it could; a sleeping thread wakes up now and then, and
+    # needs the processor then, which others may have.
+    until = time.monotonic() + PATIENCE_SECONDS
+    while sum(asleep() for _ in range(40)) <= 20:
+        assert time.monotonic() < until
+    enclave.rise()
+    waiting.join()
 
 
 def test_four_threads_share_the_ports(launch_peer: Callable[..., Any]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from peers import PATIENCE_SECONDS
 
 import hotcalls
 from hotcalls import _native
@@ -72,7 +73,7 @@ def test_forged_answer_is_an_error_and_harms_nothing(liar: Any, lie: str, way: s
     with pytest.raises(hotcalls.CallError) as caught:
         ways(liar)[way](LIES[lie])
     assert caught.value.status in ("HC_ERR_MESSAGE", "HC_ERR_TOO_LARGE")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < PATIENCE_SECONDS
     assert liar.echo(b"honest again") == b"honest again"
     assert liar.lie.room <= 1024
 
@@ -124,7 +125,7 @@ def test_overwritten_word_poisons_the_channel(launch_peer: Callable[..., Any], w
     start = time.monotonic()
     with pytest.raises(hotcalls.ChannelPoisoned):
         uses[way]()
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < PATIENCE_SECONDS  # it never ends
     with pytest.raises(hotcalls.ChannelPoisoned):
         enclave.echo(b"")
 

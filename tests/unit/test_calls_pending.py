@@ -14,6 +14,29 @@ import pytest
 
 import hotcalls
 
+#: Milliseconds of a nap that the test ends, with rise(), and not the clock.
+LONG_NAP = 60_000
+
+
+def wait_for_nap(calls: Any) -> None:
+    """Return when a nap has begun, and rise() ends it."""
+    until = time.monotonic() + 30
+    while calls.napping() == 0:
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def rise(calls: Any) -> None:
+    """End the nap that this thread has submitted, behind which its own calls would wait."""
+
+    def run() -> None:
+        wait_for_nap(calls)
+        calls.rise()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
 
 @pytest.fixture(scope="module", params=["hot", "switch"])
 def _launched(request: pytest.FixtureRequest, calls_path: Path) -> Iterator[Any]:
@@ -42,8 +65,9 @@ class TestSubmit:
         assert pending.done() is True
 
     def test_done_becomes_true_without_being_waited_for(self, calls: Any) -> None:
-        pending = calls.nap.submit(300)
+        pending = calls.nap.submit(LONG_NAP)
         assert pending.done() is False
+        rise(calls)
         deadline = time.monotonic() + 30
         while not pending.done() and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -103,17 +127,18 @@ class TestSubmit:
         assert results == [5, 5, 5]
 
     def test_timeout_of_a_result_does_not_end_the_call(self, calls: Any) -> None:
-        pending = calls.nap.submit(200)
+        pending = calls.nap.submit(LONG_NAP)
         with pytest.raises(hotcalls.CallTimeout, match=r"nap\(\): not answered within 0.02 s"):
             pending.result(timeout=0.02)
+        rise(calls)
         assert pending.result() is None
 
     def test_timeout_of_the_function_ends_the_call_of_a_future(self, calls: Any) -> None:
-        pending = calls.nap.options(timeout=0.03).submit(300)
+        pending = calls.nap.options(timeout=0.03).submit(LONG_NAP)
         with pytest.raises(hotcalls.CallTimeout, match=r"nap\(\): not answered within 0.03 s"):
             pending.result()
         assert isinstance(pending.exception(), hotcalls.CallTimeout)
-        time.sleep(0.3)
+        calls.rise()
 
     def test_ocall_of_a_submitted_call_is_answered(self, calls: Any) -> None:
         pending = [calls.ask_twice.submit(n) for n in range(10)]
@@ -229,40 +254,40 @@ class TestTimeout:
         with pytest.raises(
             hotcalls.CallTimeout, match=r"nap\(\): not answered within 0.05 s"
         ) as caught:
-            calls.nap.options(timeout=0.05)(300)
+            calls.nap.options(timeout=0.05)(LONG_NAP)
         # Not before its time; nor after the answer, which would have been returned instead.
         assert time.monotonic() - start >= 0.05
         assert caught.value.function == "nap"
         assert caught.value.timeout == 0.05
         assert isinstance(caught.value, TimeoutError)
-        time.sleep(0.3)
+        calls.rise()
 
     def test_thread_goes_on_while_the_given_up_call_still_runs(self, calls: Any) -> None:
         with pytest.raises(hotcalls.CallTimeout):
-            calls.nap.options(timeout=0.02)(300)
+            calls.nap.options(timeout=0.02)(LONG_NAP)
         assert calls.sum(b"\x01" * 1000) == 1000
         assert calls.ask_twice(4) == 8
-        time.sleep(0.3)
+        calls.rise()
         assert calls.sum(b"\x01" * 1000) == 1000
 
     def test_many_timeouts_in_a_row_do_not_use_the_slots_up(self, calls: Any) -> None:
         for _ in range(12):
             with pytest.raises(hotcalls.CallTimeout):
-                calls.nap.options(timeout=0.002)(100)
-            time.sleep(0.11)
+                calls.nap.options(timeout=0.002)(LONG_NAP)
+            calls.rise()
         assert calls.ask_twice(4) == 8
         calls.tell.oneway(0)
         calls.flush()
 
     def test_timeout_shorter_than_a_slice_of_the_wait_is_kept(self, calls: Any) -> None:
         with pytest.raises(hotcalls.CallTimeout):
-            calls.nap.options(timeout=0.002)(300)
-        time.sleep(0.3)
+            calls.nap.options(timeout=0.002)(LONG_NAP)
+        calls.rise()
 
     def test_timeout_zero_fails_unless_it_is_there(self, calls: Any) -> None:
         with pytest.raises(hotcalls.CallTimeout):
-            calls.nap.options(timeout=0)(300)
-        time.sleep(0.3)
+            calls.nap.options(timeout=0)(LONG_NAP)
+        calls.rise()
 
     @pytest.mark.parametrize("timeout", [None, 1e30, float("inf"), 5])
     def test_timeout_that_is_long_enough_changes_nothing(self, calls: Any, timeout: Any) -> None:
@@ -298,23 +323,18 @@ class TestThreads:
         assert wrong == []
 
     def test_other_python_threads_run_during_a_call(self, calls: Any) -> None:
-        counted = 0
-        stop = threading.Event()
+        ran = threading.Event()
 
-        def count() -> None:
-            nonlocal counted
-            while not stop.is_set():
-                counted += 1
-                time.sleep(0.001)
+        def run() -> None:
+            wait_for_nap(calls)
+            ran.set()
+            calls.rise()
 
-        thread = threading.Thread(target=count)
+        thread = threading.Thread(target=run)
         thread.start()
-        before = counted
-        calls.nap(100)
-        during = counted - before
-        stop.set()
+        calls.nap(LONG_NAP)
+        assert ran.is_set()
         thread.join()
-        assert during > 10
 
     def test_slots_of_ended_threads_are_used_again(self, calls: Any) -> None:
         for _ in range(120):

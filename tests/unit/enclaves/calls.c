@@ -11,7 +11,17 @@
 #include <string.h>
 #include <time.h>
 
+#define RISE_MS 30000u
+
 static int32_t g_told;
+static uint32_t g_naps, g_rises;
+
+static uint64_t milliseconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
 
 void nothing(void)
 {
@@ -262,10 +272,36 @@ void oneway_ask(int32_t v)
     (void)!heard(v);
 }
 
+/* Sleeps so long, or until rise() is called. */
 void nap(uint32_t ms)
 {
-    struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
-    (void)nanosleep(&time, NULL);
+    const struct timespec step = {0, 1000000};
+    uint32_t rises = __atomic_load_n(&g_rises, __ATOMIC_RELAXED);
+    uint64_t end = milliseconds() + ms;
+    (void)__atomic_add_fetch(&g_naps, 1u, __ATOMIC_RELEASE); /* SYNC: see napping() */
+    while (milliseconds() < end && __atomic_load_n(&g_rises, __ATOMIC_RELAXED) == rises)
+        (void)nanosleep(&step, NULL);
+    (void)__atomic_sub_fetch(&g_naps, 1u, __ATOMIC_RELAXED);
+}
+
+/* How many sleep. */
+uint32_t napping(void)
+{
+    /* SYNC: pairs with nap(), g_naps; publishes that g_rises was read: rise() ends those naps. */
+    return __atomic_load_n(&g_naps, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * Ends every nap(), and returns when they are over: how long a call takes is then for the test to
+ * say, and not for the clock.
+ */
+void rise(void)
+{
+    const struct timespec step = {0, 1000000};
+    uint64_t end = milliseconds() + RISE_MS;
+    (void)__atomic_add_fetch(&g_rises, 1u, __ATOMIC_RELAXED);
+    while (milliseconds() < end && napping() != 0)
+        (void)nanosleep(&step, NULL);
 }
 
 uint32_t token(uint32_t thread, uint32_t n)
