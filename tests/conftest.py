@@ -57,8 +57,8 @@ MUST_RUN = os.environ.get("HOTCALLS_MUST_RUN", "") not in ("", "0")
 #: `make trust` runs the long form of each attack.
 LONG = os.environ.get("HOTCALLS_TRUST", "") not in ("", "0")
 LOADER = "hotcalls-enclave"
-#: An enclave notices the end of its host by polling a pidfd; this is ample for it to leave.
-SETTLE_SECONDS = 3.0
+#: An enclave notices the end of its host by polling a pidfd. What is still there by then stays.
+SETTLE_SECONDS = 30.0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -208,6 +208,9 @@ def test_channel_that_is_scribbled_over_ends_no_other_way(
         for thread in threads:
             thread.start()
         time.sleep(SCRIBBLE_SECONDS)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not (found or failures) and time.monotonic() < until:
+            time.sleep(SCRIBBLE_SECONDS)
         stop.set()
         for thread in threads:
             thread.join(CALL_SECONDS + 2 * PATIENCE_SECONDS)

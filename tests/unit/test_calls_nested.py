@@ -130,7 +130,7 @@ def test_another_thread_may_call_while_an_ocall_is_out(host: Host) -> None:
     def visit(_: int) -> int:
         thread = threading.Thread(target=lambda: answers.append(host.enclave.front_door(3)))
         thread.start()
-        thread.join(5)
+        thread.join(30)
         return 1
 
     host.visit = visit

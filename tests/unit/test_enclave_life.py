@@ -27,7 +27,7 @@ def test_closed_enclave_leaves_nothing_behind(
         with enclave.shared(1 << 20) as view:
             enclave.sum_shared(view)
         pid = enclave.pid
-    assert gone(pid, 2)
+    assert gone(pid)
 
 
 def test_collected_enclave_leaves_nothing_behind(
@@ -127,7 +127,7 @@ def test_exception_in_the_block_goes_on_and_the_enclave_ends(
 
     with pytest.raises(LookupError, match="mine"):
         run()
-    assert gone(pids[0], 0.1)
+    assert gone(pids[0])
 
 
 def test_close_ends_calls_of_other_threads(calls_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_close_ends_calls_of_other_threads(calls_path: Path) -> None:
     time.sleep(0.05)
     start = time.monotonic()
     enclave.close()
-    thread.join(5)
-    assert time.monotonic() - start < 20
+    thread.join(30)
+    assert time.monotonic() - start < 30
     assert [error.closed for error in errors] == [True]
 
 
@@ -270,7 +270,7 @@ def test_call_that_never_returns_times_out_and_the_enclave_can_be_closed(
         pid = faults.pid
         start = time.monotonic()
     assert time.monotonic() - start < 20
-    assert gone(pid, 2)
+    assert gone(pid)
 
 
 def test_stopped_enclave_times_out_and_goes_on(faults: Any) -> None:

@@ -271,7 +271,7 @@ class TestEnd:
             path=str(calls_path),
         )
         assert done.stdout, done.stderr
-        assert gone(int(done.stdout.split()[0]), 1.0)
+        assert gone(int(done.stdout.split()[0]))
         if "KILL" not in end and "abort" not in end:
             assert done.returncode == 0, done.stderr
             assert done.stderr == ""
@@ -289,7 +289,7 @@ class TestEnd:
             path=str(calls_path),
         )
         assert (done.returncode, done.stderr) == (0, "")
-        assert gone(int(done.stdout), 1.0)
+        assert gone(int(done.stdout))
 
     def test_program_ends_while_daemon_threads_call(
         self, run_script: Any, calls_path: Path, gone: Callable[..., bool]
@@ -308,7 +308,7 @@ class TestEnd:
             path=str(calls_path),
         )
         assert (done.returncode, done.stderr) == (0, "")
-        assert gone(int(done.stdout), 1.0)
+        assert gone(int(done.stdout))
 
     def test_signal_to_the_process_group_is_the_hosts(
         self, run_script: Any, calls_path: Path

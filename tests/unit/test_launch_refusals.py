@@ -162,9 +162,9 @@ class TestStart:
     ) -> None:
         done = run_script(
             """
-            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
             start = time.monotonic()
             try:
+                threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
                 hotcalls.launch(path, timeout=20)
             except KeyboardInterrupt:
                 print("interrupted", time.monotonic() - start < 10)
