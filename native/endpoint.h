@@ -33,6 +33,8 @@ struct endpoint_companion {
     struct endpoint *endpoint;
     struct hc_slot *slot;
     pthread_t thread;
+    uint64_t left;       /* the call back that its thread was left to, and… */
+    uint64_t left_since; /* …since when */
 };
 
 struct endpoint {

@@ -12,8 +12,13 @@
 #include <sched.h>
 #include <sys/prctl.h>
 
-/* So often the steward looks after slots that it could not start a companion for. */
+/*
+ * So often the steward looks after slots that it could not start a companion for, and a companion
+ * after a call that it left to the thread that waits for it.
+ */
 #define STAND_IN_NS 1000000u
+/* A thread that leaves a call back lying for so long does not wait any more. */
+#define TORN_OUT_US 10000000u
 
 static uint32_t *bell_of(struct hc_slot *slot, uint32_t **u_cpu)
 {
@@ -62,9 +67,35 @@ bool endpoint_leave_core(void *context)
     return CPU_COUNT(&others) != 0 && sched_setaffinity(0, sizeof others, &others) == 0;
 }
 
-/* Runs what a companion would: calls by the switch are nobody else's. */
-static void serve_slot(struct endpoint *endpoint, struct hc_slot *slot)
+/*
+ * Is what came back over a lane for a thread that waits for it, however late that gets a core? Only
+ * there goes on what a function raises that it runs, and is known which functions that may call. One
+ * that was torn out of its wait, by a longjmp, never comes.
+ */
+static bool is_waited_for(struct endpoint *endpoint, struct hc_slot *slot)
 {
+    struct hc_lane_in *lane = &slot->in[HC_LANE_REVERSE];
+    struct endpoint_companion *self = &endpoint->companions[slot->index];
+    /* Relaxed: the call was posted after the thread had become busy, and hc_peek acquires it. */
+    if (!slot->mine || !hc_peek(lane, true) || !__atomic_load_n(&slot->port.busy, __ATOMIC_RELAXED))
+        return false;
+    uint64_t n = __atomic_load_n(&lane->next, __ATOMIC_RELAXED);
+    uint64_t now = hc_tsc();
+    if (self->left_since == 0 || self->left != n) {
+        self->left = n;
+        self->left_since = now;
+    }
+    return now - self->left_since < TORN_OUT_US * endpoint->end.bounds.cycles_per_us;
+}
+
+/*
+ * Runs what a companion would: calls by the switch are nobody else's. False: there is one that was
+ * left to the thread that waits for it.
+ */
+static bool serve_slot(struct endpoint *endpoint, struct hc_slot *slot)
+{
+    if (is_waited_for(endpoint, slot))
+        return false;
     struct hc_thread *thread = endpoint_this_thread();
     struct hc_port *port = slot->mine ? &slot->reverse : &slot->port;
     struct hc_lane_in *lane = &slot->in[slot->mine ? HC_LANE_REVERSE : HC_LANE_FORWARD];
@@ -74,6 +105,7 @@ static void serve_slot(struct endpoint *endpoint, struct hc_slot *slot)
         ;
     if (served != 0)
         (void)__atomic_add_fetch(&endpoint->end.u_board->switched, served, __ATOMIC_RELAXED);
+    return true;
 }
 
 void *endpoint_companion_main(void *argument)
@@ -93,8 +125,8 @@ void *endpoint_companion_main(void *argument)
             return NULL;
         }
         follow(hc_untrusted_u32(u_cpu));
-        serve_slot(endpoint, slot);
-        endpoint_sleep(NULL, u_bell, rung, 0);
+        bool done = serve_slot(endpoint, slot);
+        endpoint_sleep(NULL, u_bell, rung, done ? 0 : STAND_IN_NS);
     }
 }
 
@@ -117,7 +149,7 @@ static bool start_companions(struct endpoint *endpoint)
         companion->slot = slot;
         if (endpoint_thread(endpoint, &companion->thread, endpoint_companion_main, companion) !=
             0) {
-            serve_slot(endpoint, slot);
+            (void)serve_slot(endpoint, slot);
             all = false;
             continue;
         }

@@ -126,6 +126,8 @@ static void give_slot(struct endpoint *endpoint, struct hc_slot *slot)
         lane->oneway = 0;
         lane->oneway_errors = 0;
         slot->port.thread = &slot->executor;
+        /* A thread may end in the middle of a call: what comes back is the companion's then. */
+        __atomic_store_n(&slot->port.busy, false, __ATOMIC_RELAXED);
         /*
          * A slot with calls in it stays on the lists, or nobody would run them: ours out, and
          * one-way calls back that the last call left on the way in.

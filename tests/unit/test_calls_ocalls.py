@@ -21,6 +21,12 @@ MESSAGE = 6
 LONG_NAP = 60_000
 
 
+def rung(call: Any, argument: int) -> Any:
+    """Make a call that SIGALRM comes in the middle of, unless a loaded machine is late with it."""
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    return call(argument)
+
+
 class Host:
     """The ocalls; a test replaces what it wants to see."""
 
@@ -184,6 +190,32 @@ def test_keyboard_interrupt_in_an_ocall_goes_on_in_the_host(
     assert calls.ask_twice(1) == 2
 
 
+def test_ocall_is_for_the_thread_that_waits_for_its_enclave_however_late_it_comes(
+    calls: Any, host: Host
+) -> None:
+    def late(*_: object) -> None:
+        if calls.napping() == 0:  # it rang before the call was there
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            return
+        calls.rise()
+        # Meanwhile the ocall lies there, for many times as long as the enclave waits before it
+        # rings for another thread.
+        time.sleep(0.3)
+
+    def interrupt(_: int) -> int:
+        raise KeyboardInterrupt("stop")
+
+    host.do["twice"] = interrupt
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="stop"):
+            rung(calls.nap_and_ask, 1)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    host.do.clear()
+    assert calls.ask_twice(1) == 2
+
+
 def test_exception_in_an_ocall_of_a_submitted_call_is_reported(
     calls: Any, host: Host, unraisable: list[Any]
 ) -> None:
@@ -229,8 +261,7 @@ def test_signal_handler_runs_during_a_wait(calls: Any) -> None:
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        calls.nap(LONG_NAP)
+        rung(calls.nap, LONG_NAP)
         assert seen == [True]
     finally:
         signal.signal(signal.SIGALRM, before)
@@ -243,8 +274,7 @@ def test_keyboard_interrupt_ends_a_wait(calls: Any) -> None:
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            calls.nap(LONG_NAP)
+            rung(calls.nap, LONG_NAP)
         assert calls.ask_twice(4) == 8
     finally:
         signal.signal(signal.SIGALRM, before)
@@ -258,8 +288,7 @@ def test_any_exception_of_a_signal_handler_ends_a_wait(calls: Any) -> None:
     before = signal.signal(signal.SIGALRM, alarm)
     try:
         with pytest.raises(LookupError, match="rang"):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-            calls.nap(LONG_NAP)
+            rung(calls.nap, LONG_NAP)
     finally:
         signal.signal(signal.SIGALRM, before)
     calls.rise()

@@ -304,6 +304,12 @@ void rise(void)
         (void)nanosleep(&step, NULL);
 }
 
+int64_t nap_and_ask(int64_t v)
+{
+    nap(60000);
+    return ask_twice(v);
+}
+
 uint32_t token(uint32_t thread, uint32_t n)
 {
     return thread * 1000003u ^ n;
