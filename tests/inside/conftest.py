@@ -53,7 +53,9 @@ def events() -> list[str]:
     return []
 
 
-@pytest.fixture(scope="package")
+# For every module, as what is started within one has to end with it: which test of it is the first
+# in a worker is not known.
+@pytest.fixture(scope="package", autouse=True)
 def anything(events: list[str]) -> Iterator[hotcalls.Enclave]:
     """An enclave that runs the code that it is sent."""
     with hotcalls.launch(
