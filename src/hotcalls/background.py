@@ -52,7 +52,7 @@ class Background(threading.Thread):
     Parameters
     ----------
     run
-        What it does; never called when the constructor has raised.
+        What it does; never called when the constructor has raised `CallError`.
     name
         Behind ``hotcalls-``.
 

@@ -150,6 +150,8 @@ class Collector:
         # Asleep, it must not keep an enclave alive that nobody else knows any more.
         self._native = weakref.ref(native)
         self._lock = threading.Lock()
+        # Whoever has it closes the descriptors: an interrupt may come here after the thread began.
+        self._owner = threading.Lock()
         self._deadlines: list[tuple[float, int, weakref.ref[Future]]] = []
         self._numbers = itertools.count()
         self._descriptors = _native.descriptors(native)
@@ -159,7 +161,8 @@ class Collector:
                 self._poll.register(descriptor, select.POLLIN)
             self._thread = Background(self._run, name)
         except BaseException:
-            self._close()
+            if self._owner.acquire(blocking=False):
+                self._close()
             raise
 
     def serves(self, native: _native.Enclave) -> bool:
@@ -181,7 +184,9 @@ class Collector:
             self._thread.join(LOOK_SECONDS)
 
     def _run(self) -> None:
-        goes_on = True
+        goes_on = self._owner.acquire(blocking=False)
+        if not goes_on:
+            return
         try:
             while goes_on:
                 try:

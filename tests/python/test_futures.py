@@ -25,6 +25,7 @@ from peers import (
 )
 
 import hotcalls
+from hotcalls import futures
 
 
 def test_future_is_one_of_concurrent_futures(peer: Any) -> None:
@@ -183,6 +184,32 @@ class TestEnd:
             time.sleep(0.01)
         assert threading.active_count() == before
         assert ended(pid)
+
+    def test_interrupt_while_the_collector_starts_closes_no_descriptor_twice(
+        self, launch_peer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun = threading.Event()
+        threads: list[threading.Thread] = []
+
+        class Interrupted(futures.Background):
+            def __init__(self, run: Callable[[], object], name: str) -> None:
+                threads.append(self)
+                super().__init__(lambda: (begun.set(), run()), name)
+                begun.wait(PATIENCE_SECONDS)
+                raise KeyboardInterrupt
+
+        enclave = launch_peer()
+        with monkeypatch.context() as patched:
+            patched.setattr(futures, "Background", Interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                enclave.echo.submit(b"")
+        # They get the numbers of what was closed.
+        others = [os.open("/dev/null", os.O_RDONLY) for _ in range(4)]
+        assert enclave.echo.submit(b"goes on").result() == b"goes on"
+        enclave.close()
+        threads[0].join(PATIENCE_SECONDS)
+        for other in others:
+            os.close(other)
 
     def test_future_outlives_what_it_was_made_of(self, peer_path: Path) -> None:
         future = start_peer(peer_path).nap.submit(number(30))
