@@ -172,7 +172,10 @@ def tests_in(path: Path) -> list[str]:
 
 
 def run(
-    command: Sequence[str | Path], *, timeout: float = 60, environment: dict[str, str] | None = None
+    command: Sequence[str | Path],
+    *,
+    timeout: float = 240,
+    environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program; it has to succeed. Its output is in the failure, and in the result."""
     variables = {**os.environ, **SANITIZER_OPTIONS, **(environment or {})}

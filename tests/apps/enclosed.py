@@ -33,7 +33,7 @@ def program(name: str) -> str:
 def run(command: Sequence[str], **options: object) -> subprocess.CompletedProcess[str]:
     """Run to the end; text in and out."""
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
-        command, capture_output=True, text=True, timeout=60, check=False, **options
+        command, capture_output=True, text=True, timeout=240, check=False, **options
     )
 
 
@@ -56,7 +56,7 @@ def server(mode: str, *command: str, port: int, folder: Path) -> Iterator[subpro
     with log.open("wb") as file:
         process = subprocess.Popen(inside(mode, *command), stdout=file, stderr=file, cwd=folder)
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break

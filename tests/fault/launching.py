@@ -53,7 +53,7 @@ LAYOUT = struct.Struct("<9I16s")
 ANY = 0xFFFFFFFF
 #: No launch makes so many calls of one kind.
 MOST = 20000
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 30.0
 #: What Python itself raises when a system call of its own fails is as good as an error of ours.
 TYPED = (hotcalls.HotcallsError, OSError, MemoryError)
 

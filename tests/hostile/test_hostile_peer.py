@@ -194,6 +194,6 @@ def test_host_survives_an_enclave_that_scribbles(over: str) -> None:
     done = native.run(
         [host, image, str(OVER.index(over)), ROUNDS],
         environment={"HOTCALLS_LOADER": str(loader)},
-        timeout=110,
+        timeout=280,
     )
     print(done.stdout)

@@ -46,7 +46,7 @@ def run(name: str, mode: str, policy: str, folder: Path, *words: object) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=600 if native.LONG else 60,
+        timeout=600 if native.LONG else 240,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -155,7 +155,7 @@ def script(peer_path: Path, text: str) -> subprocess.CompletedProcess[str]:
     """
     program = textwrap.dedent(head) + textwrap.dedent(text)
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=False
     )
 
 

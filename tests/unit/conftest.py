@@ -122,7 +122,7 @@ def run_script(tmp_path: Path) -> Script:
             [*(prefix or []), sys.executable, "-W", "ignore::RuntimeWarning", str(program)],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=240,
             check=False,
         )
 
