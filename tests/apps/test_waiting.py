@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import enclosed
@@ -77,9 +78,13 @@ def test_many_events_at_once_wake_the_polling_thread_before_the_calls_come(tmp_p
 
 
 def thread_named(pid: int, name: str) -> int:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text().strip() == name:
-            return int(task.name)
+    # A thread gives itself its name, when it first gets the processor.
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            if (task / "comm").read_text().strip() == name:
+                return int(task.name)
+        time.sleep(0.01)
     raise AssertionError(f"process {pid} has no thread {name}")
 
 
