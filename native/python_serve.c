@@ -44,9 +44,9 @@ bool python_ready(void)
 {
     struct python_thread *self = &t_thread;
     /* For the life of the thread: extension modules find the state where they look for it. */
-    if (HC_UNLIKELY(self->state == NULL))
+    if (self->state == NULL && PyGILState_GetThisThreadState() == NULL)
         self->state = hc_py_state_new();
-    return HC_LIKELY(self->state != NULL);
+    return self->state != NULL || PyGILState_GetThisThreadState() != NULL;
 }
 
 /* False: no memory for a thread that comes here for the first time. */
@@ -54,9 +54,15 @@ static bool python_enter(struct python_thread *self)
 {
     if (HC_LIKELY(self->holds))
         return true;
-    if (!python_ready())
+    if (HC_UNLIKELY(self->state == NULL) && !python_ready())
         return false;
-    PyEval_RestoreThread(self->state);
+    if (HC_LIKELY(self->state != NULL)) {
+        PyEval_RestoreThread(self->state);
+    } else {
+        /* A thread of Python's, which may have the lock at this moment. */
+        (void)PyGILState_Ensure();
+        self->state = PyThreadState_Get();
+    }
     self->holds = true;
     return true;
 }

@@ -43,6 +43,8 @@ void PyErr_Clear(void);
 PyThreadState *PyEval_SaveThread(void);
 void PyEval_RestoreThread(PyThreadState *state);
 PyThreadState *PyThreadState_Get(void);
+PyThreadState *PyGILState_GetThisThreadState(void);
+PyGILState_STATE PyGILState_Ensure(void);
 PyInterpreterState *PyInterpreterState_Main(void);
 PyThreadState *PyThreadState_New(PyInterpreterState *interpreter);
 void PyGILState_Release(PyGILState_STATE state);
