@@ -92,7 +92,7 @@ long run_fd_hand(struct run_call *call);
 long run_ioctl(struct run_call *call);
 long run_fcntl(struct run_call *call);
 
-/* ---- run_socket.c, run_wait.c, run_path.c, run_names.c, run_identity.c: by hand ----------------- */
+/* ---- run_socket.c, run_wait.c, run_path.c, run_open.c, run_names.c, run_identity.c: by hand ------ */
 
 long run_socket(struct run_call *call);
 long run_wait(struct run_call *call);
@@ -111,7 +111,6 @@ void run_path_init(const char *program);
 void run_path_forbid(int fd);
 /* The same for a log of our own, unless the program has it as its standard error as well. */
 void run_path_forbid_own(int fd);
-long run_path_openat(struct run_call *call);
 /* A unix socket's path, judged under rules of paths; see run_path.c. */
 long run_path_socket(uint32_t row, const char *path, bool binding, char *way, size_t room,
                      int *handle);

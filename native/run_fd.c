@@ -15,7 +15,7 @@
  *   kernel has nothing there.
  * - What it used is told by a count for each number. A copy of what had become ours meanwhile
  *   (run_fd_copy) is closed again and was never the program's.
- * - Nothing that has not been judged is open for us but as a bare handle (run_path.c), which can be
+ * - Nothing that has not been judged is open for us but as a bare handle (run_open.c), which can be
  *   copied, and that is all.
  */
 #define _GNU_SOURCE

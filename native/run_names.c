@@ -230,6 +230,9 @@ static long through(const struct run_call *call, const struct target *targets,
     char ways[2][NAME_MAX + 64];
     int copies[2] = {-1, -1};
     struct run_call made = *call;
+    /* What is opened on the mount of the root is no procfs (run_open.c). */
+    if (call->id == ROW_chroot && run_path_is_proc(places[0].handle))
+        return -EACCES;
     if (places[0].handle >= 0 && call->id == ROW_chdir)
         return answer_of(fchdir(places[0].handle));
     if (places[0].handle >= 0 && call->id == ROW_statfs)
@@ -308,7 +311,7 @@ long run_path(struct run_call *call)
 {
     struct target targets[2];
     if (call->id == ROW_openat)
-        return run_path_openat(call);
+        return run_open(call);
     uint32_t count = targets_of(call, targets);
     for (uint32_t i = 0; i < count; i++) {
         int8_t at = targets[i].path;

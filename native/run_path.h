@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * run_path.h -- what run_path.c, which judges and opens, lends to run_names.c, which makes all other
- * calls that take names.
+ * run_path.h -- what run_path.c, which judges names, lends to run_open.c and to run_names.c, which
+ * make the calls that take some.
  *
  * Host side.
  */
@@ -12,6 +12,11 @@
 
 /* /proc, ours, also after a chroot of the program. */
 extern int g_run_proc;
+
+/* Is this in procfs, or does nobody know? */
+bool run_path_is_proc(int fd);
+/* Did we start in a procfs? A program does not get there by chroot(2). */
+bool run_path_proc_is_root(void);
 
 /* 0, or the errno for what is open as `fd`. */
 int run_path_judge(int fd);
@@ -24,6 +29,8 @@ long run_path_open(int dirfd, const char *path, int flags, uint32_t mode);
  * when it ends with a slash. */
 long run_path_parent(int dirfd, const char *path, const char **last);
 bool run_path_is_own_exe(const char *path);
+/* run_open.c: openat. */
+long run_open(struct run_call *call);
 const char *run_path_program(void);
 
 /* run_mounts.c: is what is open as `fd`, which the kernel calls `name`, in our own namespace? */

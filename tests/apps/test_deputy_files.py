@@ -44,6 +44,29 @@ def test_descriptors_of_the_host_process_have_no_name(
     assert (after.st_mode, after.st_uid, after.st_nlink) == (before.st_mode, before.st_uid, 1)
 
 
+@pytest.mark.claim("D-DEPUTY")
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot is root's")
+def test_procfs_does_not_become_the_root(tmp_path: Path) -> None:
+    """What is only read is opened at once on the mount of the root."""
+    text = """
+import os, sys
+for place in sys.argv[1:]:
+    try:
+        os.chroot(place)
+    except OSError as error:
+        print(place, error.strerror)
+print(os.listdir("/"), open("/file").read())
+"""
+    (tmp_path / "file").write_text("here")
+    program = [sys.executable, "-c", text, "/proc", f"/proc/{os.getpid()}", str(tmp_path)]
+    done = enclosed.run(enclosed.inside("hot", *program))
+    assert done.stdout.splitlines() == [
+        "/proc Permission denied",
+        f"/proc/{os.getpid()} Permission denied",
+        "['file'] here",
+    ], done.stderr
+
+
 @pytest.mark.claim("D-DEPUTY", "D-POLICY")
 @pytest.mark.parametrize("mode", enclosed.MODES)
 def test_a_link_that_changes_meanwhile_leads_nowhere_that_is_refused(

@@ -85,8 +85,8 @@ _APART = ("-include", "apart.h")
 _RUN = tuple(
     f"native/run_{name}.c"
     for name in (
-        "job", "table", "fd", "path", "names", "mounts", "proc", "socket", "wait", "identity",
-        "stream", "ask",
+        "job", "table", "fd", "path", "open", "names", "mounts", "proc", "socket", "wait",
+        "identity", "stream", "ask",
     )
 )  # fmt: skip
 #: Part of a file of the harness, which begins them anew with each input.

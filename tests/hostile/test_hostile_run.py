@@ -27,8 +27,8 @@ RANDOM = 50_000 if native.LONG else 75
 CODE = [
     native.NATIVE / f"run_{name}.c"
     for name in (
-        "job", "table", "fd", "path", "names", "mounts", "proc", "socket", "wait", "identity",
-        "stream", "ask", "serve", "companion",
+        "job", "table", "fd", "path", "open", "names", "mounts", "proc", "socket", "wait",
+        "identity", "stream", "ask", "serve", "companion",
     )
 ]  # fmt: skip
 FIELDS = re.findall(r"FIELD\(run_shared, (\w+), \w+\)", (HERE / "fields.h").read_text())
