@@ -268,7 +268,7 @@ def test_what_was_learnt_is_enough_for_the_same_run_and_not_for_more(tmp_path: P
 
 
 #: Of a program that has a number replaced meanwhile.
-WRITES = 3000
+ROUNDS = 3000
 
 
 @pytest.mark.claim("D-POLICY")
@@ -290,7 +290,7 @@ def swap():
 thread = threading.Thread(target=swap)
 thread.start()
 refused = 0
-for _ in range({WRITES}):
+for _ in range({ROUNDS}):
     try:
         os.write(number, b"." * 100)
     except OSError as error:
@@ -299,14 +299,14 @@ for _ in range({WRITES}):
 over = True
 thread.join()
 # Not by way of standard output, which may be under the total by now.
-os._exit(7 if 0 < refused < {WRITES} else 8)
+os._exit(7 if 0 < refused < {ROUNDS} else 8)
 """
     text = f'IOWriteBytesMax = ["{tmp_path}/counted 1000", "{tmp_path}/free 1M"]\n'
     done = run(tmp_path, text, *program(races))
     assert done.returncode == 7, done.stderr
     # One thread writes: one transfer at most is not where it was judged to be.
     assert (tmp_path / "counted").stat().st_size <= 1000 + 100
-    record_property("count:writes whose descriptor is being replaced", WRITES)
+    record_property("count:writes whose descriptor is being replaced", ROUNDS)
 
 
 @pytest.mark.claim("D-POLICY")

@@ -179,7 +179,7 @@ def test_server_with_a_failing_call_says_so_or_serves_and_leaves_nothing(
 ) -> None:
     number, error = map(int, kind.partition("=")[2].split(":"))
     failed = 0
-    for n in range(1, 500, stride(12, 5)):
+    for n in range(1, 500, stride(12)):
         done = place.launching(
             "serving", enclaves["python"], name="hc-server", numbers=str(number), number=number,
             n=n, error=error,
