@@ -143,10 +143,11 @@ def test_dead_worker_is_named_with_its_last_words(tmp_path: Path, worker: Path) 
         brief(impostor(tmp_path, "kill -9 $$"), rows, [0])
 
 
-def test_silent_worker_is_killed(
+def test_silent_worker_is_killed_and_what_it_did_is_told(
     tmp_path: Path, worker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measure, "SILENCE_S", 0.2)
     rows = measure.select(measure.list_rows(worker), ["syscall"])
-    with pytest.raises(BenchError, match=r"said nothing for 0\.2 s"):
+    told = r"nothing for 0\.2 s and was killed, before its first row; its threads: sleep S 0\.0 s$"
+    with pytest.raises(BenchError, match=told):
         brief(impostor(tmp_path, "exec sleep 60"), rows, [0])

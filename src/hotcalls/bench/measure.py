@@ -7,6 +7,7 @@ own program's.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import json
 import os
@@ -292,6 +293,17 @@ class _Worker:
             self.run.blocks.setdefault(name, []).append(block)
 
 
+def _threads(pid: int) -> str:
+    """What the threads of a process do: for each its name, its state and the processor seconds."""
+    told = []
+    for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+        with contextlib.suppress(OSError):
+            name, fields = (task / "stat").read_text().partition("(")[2].rsplit(")", 1)
+            state, ticks = fields.split()[0], sum(map(int, fields.split()[11:13]))
+            told.append(f"{name} {state} {ticks / os.sysconf('SC_CLK_TCK'):.1f} s")
+    return ", ".join(told)
+
+
 def _run_worker(command: list[str], worker: _Worker) -> None:
     """Start one worker and feed its lines.
 
@@ -301,10 +313,13 @@ def _run_worker(command: list[str], worker: _Worker) -> None:
         When it fails, is killed, or says nothing for `SILENCE_S`.
     """
     silent = threading.Event()
+    last_row = threads = ""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
 
             def give_up() -> None:
+                nonlocal threads
+                threads = _threads(process.pid)
                 silent.set()
                 process.kill()
 
@@ -318,12 +333,18 @@ def _run_worker(command: list[str], worker: _Worker) -> None:
                     watchdog.cancel()
                     if not line:
                         break
-                    worker.feed(json.loads(line))
+                    event = json.loads(line)
+                    last_row = event.get("row", last_row)
+                    worker.feed(event)
             except BaseException:
                 process.kill()
                 raise
         if silent.is_set():
-            raise BenchError(f"the worker said nothing for {SILENCE_S:g} s and was killed")
+            raise BenchError(
+                f"the worker said nothing for {SILENCE_S:g} s and was killed, "
+                f"{f'after {last_row}' if last_row else 'before its first row'}; "
+                f"its threads: {threads or 'none'}"
+            )
         if process.returncode != 0:
             errors.seek(0)
             last = errors.read().strip().splitlines()[-1:] or ["(it said nothing)"]
