@@ -46,9 +46,11 @@ def fail_each(
     tmp_path: Path, larder: Path, monkeypatch: pytest.MonkeyPatch, *words: str
 ) -> dict[str, int]:
     """Run allocating.py; return how many allocations failed, by what it was that needed them."""
+    side, *rest = words
+    if side == "host" and sys.version_info >= (3, 12):
+        pytest.skip("CPython 3.12 and 3.13 end by SIGSEGV after a call of a function had no memory")
     monkeypatch.setenv("PYTHONPATH", str(larder))
     place = nth.Place(tmp_path)
-    side, *rest = words
     command = [sys.executable, str(HERE / "allocating.py"), side, str(larder / "larder.py"), *rest]
     done = place.run(command, numbers=NUMBERS, timeout=1400)
     print(done.output, done.errors)
