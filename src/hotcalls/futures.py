@@ -184,19 +184,20 @@ class Collector:
             self._thread.join(LOOK_SECONDS)
 
     def _run(self) -> None:
-        goes_on = self._owner.acquire(blocking=False)
-        if not goes_on:
-            return
+        owned, goes_on = False, True
         try:
             while goes_on:
                 try:
-                    goes_on = self._turn(self._poll.poll(self._patience_ms()))
+                    if not owned:
+                        owned = self._owner.acquire(blocking=False)
+                    goes_on = owned and self._turn(self._poll.poll(self._patience_ms()))
                 except (OSError, MemoryError, SystemError):
                     # Without this thread futures that nobody looks at would wait for ever.
                     # SystemError is what CPython 3.11 raises without memory for a frame.
                     time.sleep(PATIENCE_SECONDS)
         finally:
-            self._close()
+            if owned:
+                self._close()
 
     def _close(self) -> None:
         for descriptor in self._descriptors:
