@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hotcalls import _native, pylaunch
+from hotcalls.errors import error_for
 from hotcalls.ocalls import OcallServer
 from hotcalls.pymodule import Module, Start
 from hotcalls.serving.places import Places
@@ -52,7 +53,11 @@ class Served:
             words=[b"clients=%d" % len(places.all)],
             descriptors=places.descriptors(),
         )
-        done, self.process = _native.descriptors(self.native)
+        try:
+            done, self.process = _native.descriptors(self.native)
+        except _native.NativeError as error:
+            self.native.close()
+            raise error_for(error.status, error.text, errno=error.errno, launching=True) from None
         os.close(done)
         self.description = _sealed("hotcalls-description", heard.described)
         self.ecalls, self.ocalls = heard.ecalls, heard.ocalls
