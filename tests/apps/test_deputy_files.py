@@ -96,6 +96,14 @@ def test_a_link_that_changes_meanwhile_leads_nowhere_that_is_refused(
     assert refused.stat().st_mtime_ns == before  # nothing was made there and removed again
 
 
+def raced(out: str) -> int:
+    """How often a number was met that somebody else was using; nothing was reached by it."""
+    (told,) = out.splitlines()
+    tried = int(told.removeprefix("numbers tried: "))
+    assert tried > 0
+    return tried
+
+
 @pytest.mark.claim("D-DEPUTY", "D-POLICY")
 @pytest.mark.parametrize("mode", enclosed.MODES)
 def test_a_number_that_is_replaced_meanwhile_is_not_what_was_judged(
@@ -108,8 +116,7 @@ def test_a_number_that_is_replaced_meanwhile_is_not_what_was_judged(
     policy.write_text(f'ReadOnlyPaths = "{tmp_path}/kept"\n')
     options = ("--policy", str(policy))
     out = run(mode, "deputy_numbers", "replace", str(ROUNDS), folder=tmp_path, options=options)
-    record_property("count:races with a number", ROUNDS)
-    assert out.splitlines() == ["numbers tried"]
+    record_property("count:races with a number", raced(out))
 
 
 @pytest.mark.claim("D-DEPUTY")
@@ -120,8 +127,7 @@ def test_a_number_that_was_closed_meanwhile_is_of_nothing_of_the_host(
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "file").touch()
     out = run(mode, "deputy_numbers", "use", str(ROUNDS), folder=tmp_path)
-    record_property("count:races with a number", ROUNDS)
-    assert out.splitlines() == ["numbers tried"]
+    record_property("count:races with a number", raced(out))
 
 
 @pytest.mark.parametrize("rules", [False, True])

@@ -48,17 +48,21 @@ static void *replace(void *argument)
     return NULL;
 }
 
-static void open_ours(long rounds)
+/* How often it was opened. */
+static long open_ours(long rounds)
 {
+    long opened = 0;
     for (long i = 0; i < rounds; i++) {
         int fd = open("ours", O_WRONLY);
         /* Our own dup2 may have come after; what can be written to is looked at where it does not go. */
         int copy = fcntl(fd, F_DUPFD, 100);
         if (copy >= 0 && is_kept(copy) && (fcntl(copy, F_GETFL) & O_ACCMODE) == O_WRONLY)
             puts("kept/file instead of another: reached");
+        opened += fd >= 0;
         (void)close(copy);
         (void)close(fd);
     }
+    return opened;
 }
 
 /* ---- use ------------------------------------------------------------------------------------------ */
@@ -122,8 +126,10 @@ static int sent(int pair[2], int fd)
     return fd;
 }
 
-static void use(long rounds, int pair[2])
+/* How often something was open by the number, of whatever thread. */
+static long use(long rounds, int pair[2])
 {
+    long met = 0;
     char byte;
     for (long i = 0; i < rounds; i++) {
         /* Of /dev/null it is 0; of memory, where nothing is, an error. */
@@ -133,9 +139,11 @@ static void use(long rounds, int pair[2])
         for (size_t k = 0; k < 3; k++) {
             if (copies[k] >= 0 && is_proc(copies[k]))
                 printf("copy %zu: reached\n", k);
+            met += copies[k] >= 0;
             (void)close(copies[k]);
         }
     }
+    return met;
 }
 
 int main(int argc, char **argv)
@@ -150,19 +158,20 @@ int main(int argc, char **argv)
     g_number = dup(0);
     (void)close(g_number);
     size_t count = 0;
+    long tried;
     if (argc > 1 && strcmp(argv[1], "replace") == 0) {
         start(&threads[count++], replace, NULL);
-        open_ours(rounds);
+        tried = open_ours(rounds);
     } else {
         snprintf(path, sizeof path, "/proc/%d/mem", host_process());
         start(&threads[count++], open_host, path);
         start(&threads[count++], open_and_close, NULL);
         start(&threads[count++], copy_and_close, NULL);
-        use(rounds, pair);
+        tried = use(rounds, pair);
     }
     atomic_store(&g_stop, 1);
     for (size_t i = 0; i < count; i++)
         (void)pthread_join(threads[i], NULL);
-    puts("numbers tried");
+    printf("numbers tried: %ld\n", tried);
     return 0;
 }
