@@ -73,10 +73,12 @@ enum run_fd_kind run_fd_kind(int64_t fd);
 void run_fd_init(void);
 bool run_fd_owned(int64_t fd);
 void run_fd_give(int64_t fd);
-/* Before it is closed or replaced. RUN_FD_NONE: it is not the program's, who may have been quicker. */
-enum run_fd_kind run_fd_take(int64_t fd);
-/* How often it was taken: unchanged, it was the same all the while. */
-uint32_t run_fd_count(int64_t fd);
+/*
+ * False: not the program's. Else the number stays its own until it is let go: the program may put
+ * another of its files there, and a close is put off to the end.
+ */
+bool run_fd_hold(int64_t fd);
+void run_fd_let_go(int64_t fd);
 /* Given to the program, and known to be of a kind. */
 void run_fd_mark(int64_t fd, enum run_fd_kind kind);
 /*
@@ -84,8 +86,6 @@ void run_fd_mark(int64_t fd, enum run_fd_kind kind);
  * -errno or a descriptor.
  */
 long run_fd_open_own(int dirfd, const char *path, int flags);
-/* A copy of the program's descriptor, in the same way; of nothing else, whatever is there now. */
-long run_fd_copy_own(int64_t fd);
 /* Held while the soft limit of descriptors is changed. */
 extern pthread_mutex_t g_run_limit_lock;
 long run_fd_hand(struct run_call *call);

@@ -10,13 +10,16 @@
  * Calls of several threads do not wait for each other, so a number may be another file's by the time
  * the kernel is asked. Three rules keep what is ours for a moment out of the program's hands:
  *
- * - What is not the program's is neither closed nor replaced: it first loses the number
- *   (run_fd_take, which one thread wins), and a number that was not its own is only taken when the
- *   kernel has nothing there.
- * - What it used is told by a count for each number. A copy of what had become ours meanwhile
- *   (run_fd_copy) is closed again and was never the program's.
+ * - What is not the program's is not closed: it first loses the number (take, which one thread
+ *   wins). A number that was not its own is only used when the kernel has nothing there.
+ * - What is copied, sent, replaced or named by its number is held as long (run_fd_hold). A number
+ *   that is held may become another file of the program's, as dup2 does it at once and for everybody,
+ *   but it is not free before it is let go: nothing of ours comes there.
  * - Nothing that has not been judged is open for us but as a bare handle (run_open.c), which can be
  *   copied, and that is all.
+ *
+ * Holding a number is better than copying its file: whoever closes the copy of a file takes from the
+ * whole process, and so from the program, the record locks that it has on it (fcntl(2), F_SETLK).
  */
 #define _GNU_SOURCE
 #include "run_total.h"
@@ -39,18 +42,33 @@
 #define TRIES 1000u
 #define TRIES_OF_LEADER 4u
 
-/* enum run_fd_kind, relaxed: a race of the program with itself decides which of its own files it gets. */
-static uint8_t g_owned[RUN_DESCRIPTORS_MAX];
-/* Atomic: how often the number was taken from the program. */
-static uint32_t g_taken[RUN_DESCRIPTORS_MAX];
+/*
+ * For each number, atomic: an enum run_fd_kind, whether it has been closed while it was held, a version
+ * that changes with the file, and by how many it is held (as many as there are threads, times the
+ * descriptors of a message: it cannot overflow).
+ */
+#define KIND 0x7u
+#define CLOSED 0x8u
+#define VERSION 0x10u
+#define VERSIONS 0xf0u
+#define HOLDER 0x100u
+static uint32_t g_owned[RUN_DESCRIPTORS_MAX];
+
+static uint32_t *owned_of(int64_t fd)
+{
+    return &g_owned[hc_index_nospec((uint64_t)fd, RUN_DESCRIPTORS_MAX)];
+}
 
 /* What a descriptor of the program is like, found out when it first matters. */
 enum run_fd_kind run_fd_kind(int64_t fd)
 {
     struct stat status;
-    uint8_t *owned = &g_owned[(uint64_t)fd % RUN_DESCRIPTORS_MAX];
-    uint8_t kind = __atomic_load_n(owned, __ATOMIC_RELAXED);
-    uint8_t new = RUN_FD_NEW;
+    if (fd < 0 || fd >= (int64_t)RUN_DESCRIPTORS_MAX)
+        return RUN_FD_NONE;
+    uint32_t *owned = owned_of(fd);
+    /* SYNC: acquire pairs with run_fd_mark, owned; before the file is looked at. */
+    uint32_t word = __atomic_load_n(owned, __ATOMIC_ACQUIRE);
+    uint32_t kind = word & KIND;
     if (kind != RUN_FD_NEW || fstat((int)fd, &status) != 0)
         return (enum run_fd_kind)kind;
     if (S_ISSOCK(status.st_mode) || S_ISFIFO(status.st_mode))
@@ -60,49 +78,92 @@ enum run_fd_kind run_fd_kind(int64_t fd)
         kind = RUN_FD_FILE;
     else
         kind = RUN_FD_OTHER;
-    /* Unless it was taken meanwhile: then it is not the program's by having been looked at. */
-    (void)__atomic_compare_exchange_n(owned, &new, kind, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    /* Unless it was taken or became another file meanwhile. Relaxed: nothing goes with it. */
+    (void)__atomic_compare_exchange_n(owned, &word, (word & ~KIND) | kind, false, __ATOMIC_RELAXED,
+                                      __ATOMIC_RELAXED);
     return (enum run_fd_kind)kind;
 }
 
 bool run_fd_owned(int64_t fd)
 {
-    return fd >= 0 && fd < (int64_t)RUN_DESCRIPTORS_MAX &&
-           __atomic_load_n(&g_owned[hc_index_nospec((uint64_t)fd, RUN_DESCRIPTORS_MAX)],
-                           __ATOMIC_RELAXED) != 0;
-}
-
-void run_fd_give(int64_t fd)
-{
-    if (fd >= 0 && fd < (int64_t)g_run_top)
-        __atomic_store_n(&g_owned[fd], RUN_FD_NEW, __ATOMIC_RELAXED);
+    if (fd < 0 || fd >= (int64_t)RUN_DESCRIPTORS_MAX)
+        return false;
+    /* Relaxed: a race of the program with itself decides which of its own files it gets. */
+    uint32_t word = __atomic_load_n(owned_of(fd), __ATOMIC_RELAXED);
+    return (word & KIND) != RUN_FD_NONE && (word & CLOSED) == 0;
 }
 
 void run_fd_mark(int64_t fd, enum run_fd_kind kind)
 {
-    if (fd >= 0 && fd < (int64_t)g_run_top)
-        __atomic_store_n(&g_owned[fd], (uint8_t)kind, __ATOMIC_RELAXED);
+    if (fd < 0 || fd >= (int64_t)g_run_top)
+        return;
+    uint32_t *owned = owned_of(fd);
+    uint32_t word = __atomic_load_n(owned, __ATOMIC_RELAXED);
+    uint32_t now;
+    do {
+        now = (word & ~(KIND | VERSIONS)) | ((word + VERSION) & VERSIONS) | (uint32_t)kind;
+        /* SYNC: release pairs with run_fd_kind and run_fd_hold, owned; after the kernel has put the
+         * file there. It may be held: dup2 replaces it under those who do. */
+    } while (
+        !__atomic_compare_exchange_n(owned, &word, now, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 }
 
-enum run_fd_kind run_fd_take(int64_t fd)
+void run_fd_give(int64_t fd)
+{
+    run_fd_mark(fd, RUN_FD_NEW);
+}
+
+bool run_fd_hold(int64_t fd)
 {
     if (fd < 0 || fd >= (int64_t)RUN_DESCRIPTORS_MAX)
-        return RUN_FD_NONE;
-    size_t at = hc_index_nospec((uint64_t)fd, RUN_DESCRIPTORS_MAX);
-    /* SYNC: pairs with itself, owned; of several threads one gets what was there. */
-    uint8_t kind = __atomic_exchange_n(&g_owned[at], RUN_FD_NONE, __ATOMIC_ACQ_REL);
-    if (kind != RUN_FD_NONE)
-        /* SYNC: release pairs with run_fd_copy, taken; before the number can be another file's. */
-        (void)__atomic_add_fetch(&g_taken[at], 1u, __ATOMIC_ACQ_REL);
-    return (enum run_fd_kind)kind;
+        return false;
+    uint32_t *owned = owned_of(fd);
+    uint32_t word = __atomic_load_n(owned, __ATOMIC_RELAXED);
+    do {
+        if ((word & KIND) == RUN_FD_NONE || (word & CLOSED) != 0)
+            return false;
+        /* SYNC: acquire pairs with run_fd_mark, owned: what is there is the program's. */
+    } while (!__atomic_compare_exchange_n(owned, &word, word + HOLDER, true, __ATOMIC_ACQUIRE,
+                                          __ATOMIC_RELAXED));
+    return true;
 }
 
-uint32_t run_fd_count(int64_t fd)
+void run_fd_let_go(int64_t fd)
 {
-    /* SYNC: acquire pairs with run_fd_take, taken; before the owner is looked at, and again after the
-     * kernel has been asked. */
-    return __atomic_load_n(&g_taken[hc_index_nospec((uint64_t)fd, RUN_DESCRIPTORS_MAX)],
-                           __ATOMIC_ACQUIRE);
+    uint32_t *owned = owned_of(fd);
+    /* SYNC: release pairs with take, owned; after the last use of the number. */
+    uint32_t word = __atomic_sub_fetch(owned, HOLDER, __ATOMIC_ACQ_REL);
+    if (word >= HOLDER || (word & CLOSED) == 0)
+        return;
+    /* Nobody holds, takes or gives what has been closed: the word is ours. */
+    run_total_change_begin(fd);
+    __atomic_store_n(owned, word & VERSIONS, __ATOMIC_RELAXED);
+    (void)close((int)fd);
+    run_total_change_end(fd);
+}
+
+enum taken {
+    TAKEN,       /* and to be closed by the caller */
+    TAKEN_LATER, /* it is held: the last one who lets go closes it */
+    NOT_OWNED,   /* not the program's, or another thread was quicker */
+};
+
+static enum taken take(int64_t fd)
+{
+    if (fd < 0 || fd >= (int64_t)RUN_DESCRIPTORS_MAX)
+        return NOT_OWNED;
+    uint32_t *owned = owned_of(fd);
+    uint32_t word = __atomic_load_n(owned, __ATOMIC_RELAXED);
+    uint32_t now;
+    do {
+        if ((word & KIND) == RUN_FD_NONE || (word & CLOSED) != 0)
+            return NOT_OWNED;
+        now = word >= HOLDER ? word | CLOSED : word & VERSIONS;
+        /* SYNC: pairs with itself and with run_fd_let_go, owned; of several threads one gets what was
+         * there, after everybody who held it. */
+    } while (
+        !__atomic_compare_exchange_n(owned, &word, now, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    return word >= HOLDER ? TAKEN_LATER : TAKEN;
 }
 
 /* What is open when the program starts is the program's, but for what we keep. */
@@ -148,30 +209,13 @@ long run_fd_open_own(int dirfd, const char *path, int flags)
                     (const long[6]){dirfd, (long)(uintptr_t)path, flags | O_CLOEXEC, 0, 0, 0});
 }
 
-/* What is made by the number `fd` is the program's only if `fd` was, all the while. */
-static long copy_by(long (*make)(long, const long[6]), int64_t fd, int command, uint64_t least)
-{
-    for (uint32_t tries = 0; tries < TRIES_OF_LEADER; tries++) {
-        uint32_t count = run_fd_count(fd);
-        if (!run_fd_owned(fd))
-            return -EBADF;
-        long made = make(SYS_fcntl, (const long[6]){fd, command, (long)least, 0, 0, 0});
-        if (made < 0 || run_fd_count(fd) == count)
-            return made;
-        (void)close((int)made);
-    }
-    return -EBADF;
-}
-
-long run_fd_copy_own(int64_t fd)
-{
-    return copy_by(make_own, fd, F_DUPFD_CLOEXEC, 0);
-}
-
 /* For the program. */
 static long copy(int64_t fd, int command, uint64_t least)
 {
-    long made = copy_by(run_interruptible, fd, command, least);
+    if (!run_fd_hold(fd))
+        return -EBADF;
+    long made = run_interruptible(SYS_fcntl, (const long[6]){fd, command, (long)least, 0, 0, 0});
+    run_fd_let_go(fd);
     if (made >= 0)
         run_fd_give(made);
     return made;
@@ -190,46 +234,48 @@ static long copy_to_free(const struct run_call *call)
     if ((flags & ~O_CLOEXEC) != 0)
         return -EINVAL;
     for (; tries != 0 && !run_fd_owned(target); tries--) {
-        long made = copy_by(run_plain, (int64_t)call->a[0], flags != 0 ? F_DUPFD_CLOEXEC : F_DUPFD,
-                            (uint64_t)target);
-        if (made == target)
-            run_fd_give(made);
-        if (made < 0 || made == target)
-            return made;
-        (void)close((int)made);
+        /* Looked at first: a copy that lands elsewhere costs the program its record locks. */
+        if (fcntl((int)target, F_GETFD) < 0) {
+            long made = run_plain(SYS_fcntl, (const long[6]){(long)call->a[0],
+                                                             flags != 0 ? F_DUPFD_CLOEXEC : F_DUPFD,
+                                                             target, 0, 0, 0});
+            if (made == target)
+                run_fd_give(made);
+            if (made < 0 || made == target)
+                return made;
+            (void)close((int)made);
+        }
         (void)sched_yield();
     }
     return call->trying ? RUN_MUST_BLOCK : -EBUSY;
 }
 
-static long copy_to(struct run_call *call)
+/* The number is never free in between, for nobody: who writes there writes to the one or the other. */
+static long copy_to_held(const struct run_call *call)
+{
+    int64_t target = (int64_t)call->a[1];
+    run_total_change_begin(target);
+    long result = run_raw(call);
+    if (result >= 0)
+        run_fd_give(result);
+    run_total_change_end(target);
+    run_fd_let_go(target);
+    return result;
+}
+
+static long copy_to(const struct run_call *call)
 {
     int64_t source = (int64_t)call->a[0];
     int64_t target = (int64_t)call->a[1];
     if (call->a[1] >= g_run_limit[0])
         return -EBADF;
-    /* An error, and nothing to be taken from itself. */
+    /* An error, and nothing to be replaced. */
     if (source == target)
         return run_raw(call);
-    run_total_change_begin(target);
-    uint32_t count = run_fd_count(source);
-    bool owned = run_fd_owned(source);
-    enum run_fd_kind before = owned ? run_fd_take(target) : RUN_FD_NONE;
-    long result = owned ? -EBUSY : -EBADF;
-    if (before != RUN_FD_NONE) {
-        result = run_raw(call);
-        if (result < 0) {
-            run_fd_mark(target, before);
-        } else if (run_fd_count(source) == count) {
-            run_fd_give(result);
-        } else { /* as in copy_by; nobody else knows the number */
-            (void)close((int)result);
-            result = -EBUSY;
-        }
-    }
-    if (result == -EBUSY)
-        result = copy_to_free(call);
-    run_total_change_end(target);
+    if (!run_fd_hold(source))
+        return -EBADF;
+    long result = run_fd_hold(target) ? copy_to_held(call) : copy_to_free(call);
+    run_fd_let_go(source);
     return result;
 }
 
@@ -244,7 +290,7 @@ static long close_range_of(uint32_t first, uint32_t last, uint32_t flags)
             (void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
         } else {
             run_total_change_begin((int64_t)fd);
-            if (run_fd_take((int64_t)fd) != RUN_FD_NONE)
+            if (take((int64_t)fd) == TAKEN)
                 (void)close((int)fd);
             run_total_change_end((int64_t)fd);
         }
@@ -275,7 +321,8 @@ long run_fd_hand(struct run_call *call)
     case ROW_close: {
         /* First: from the close on the number may come back as somebody else's. */
         run_total_change_begin((int64_t)call->a[0]);
-        long closed = run_fd_take((int64_t)call->a[0]) != RUN_FD_NONE ? run_raw(call) : -EBADF;
+        enum taken taken = take((int64_t)call->a[0]);
+        long closed = taken == TAKEN ? run_raw(call) : taken == TAKEN_LATER ? 0 : -EBADF;
         run_total_change_end((int64_t)call->a[0]);
         /* Gone all the same (a file system over a network was waited for); not to be closed again. */
         return closed == -EINTR ? 0 : closed;
@@ -314,7 +361,10 @@ static bool owner_is_fine(int64_t pid)
  */
 static long asynchronous(int64_t fd, long number, long arguments[6])
 {
-    long copy_of = run_fd_copy_own(fd);
+    if (!run_fd_hold(fd))
+        return -EBADF;
+    long copy_of = make_own(SYS_fcntl, (const long[6]){fd, F_DUPFD_CLOEXEC, 0, 0, 0, 0});
+    run_fd_let_go(fd);
     if (copy_of < 0)
         return copy_of;
     arguments[0] = copy_of;

@@ -212,11 +212,11 @@ static long answer_of(int result)
     return result == 0 ? 0 : -errno;
 }
 
-static long drop(const int copies[2], long result)
+static long let_go(const int held[2], long result)
 {
     for (uint32_t i = 0; i < 2u; i++)
-        if (copies[i] >= 0)
-            (void)close(copies[i]);
+        if (held[i] >= 0)
+            run_fd_let_go(held[i]);
     return result;
 }
 
@@ -228,7 +228,7 @@ static long through(const struct run_call *call, const struct target *targets,
                     const struct place *places, uint32_t count)
 {
     char ways[2][NAME_MAX + 64];
-    int copies[2] = {-1, -1};
+    int held[2] = {-1, -1};
     struct run_call made = *call;
     /* What is opened on the mount of the root is no procfs (run_open.c). */
     if (call->id == ROW_chroot && run_path_is_proc(places[0].handle))
@@ -243,14 +243,12 @@ static long through(const struct run_call *call, const struct target *targets,
         const struct target *target = &targets[i];
         const struct place *place = &places[i];
         if (place->handle < 0) {
-            /* About a descriptor itself; as a copy, or a number might lead past what is judged. */
+            /* About a descriptor itself; held, or a number might lead past what is judged. */
             if (target->dirfd < 0 || (int)call->a[target->dirfd] < 0)
                 continue;
-            long copy = run_fd_copy_own((int)call->a[target->dirfd]);
-            if (copy < 0)
-                return drop(copies, copy);
-            copies[i] = (int)copy;
-            made.a[target->dirfd] = (uint64_t)copy;
+            if (!run_fd_hold((int)call->a[target->dirfd]))
+                return let_go(held, -EBADF);
+            held[i] = (int)call->a[target->dirfd];
             continue;
         }
         const char *way = ways[i];
@@ -271,7 +269,7 @@ static long through(const struct run_call *call, const struct target *targets,
         }
         made.a[target->path] = (uint64_t)(uintptr_t)way;
     }
-    return drop(copies, run_raw(&made));
+    return let_go(held, run_raw(&made));
 }
 
 static long judged(const struct run_call *call, const struct target *targets, uint32_t count)

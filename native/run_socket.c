@@ -210,21 +210,21 @@ static bool control_is_flat(int level)
 /* As many as the kernel passes on at a time. */
 #define RIGHTS_MAX 253u
 
-/* Descriptors that go with a message: copies, as the program's numbers may become ours meanwhile. */
+/* Descriptors that go with a message: held, as the program's numbers may become ours meanwhile. */
 struct rights {
     size_t count;
     int fds[RIGHTS_MAX];
 };
 
-static void drop(struct rights *rights)
+static void let_go(struct rights *rights)
 {
     while (rights->count != 0)
-        (void)close(rights->fds[--rights->count]);
+        run_fd_let_go(rights->fds[--rights->count]);
 }
 
 /*
  * Checks a private copy. Descriptors must be the program's; its process id, which it knows, becomes
- * ours, which the kernel wants. What is in `rights` is the caller's to drop, also after an error.
+ * ours, which the kernel wants. What is in `rights` is the caller's to let go, also after an error.
  */
 static long control_in(uint8_t *control, size_t size, struct rights *rights)
 {
@@ -242,11 +242,11 @@ static long control_in(uint8_t *control, size_t size, struct rights *rights)
             for (; data + sizeof(int) <= end; data += sizeof(int)) {
                 int fd;
                 memcpy(&fd, control + data, sizeof fd);
-                long copy = rights->count < RIGHTS_MAX ? run_fd_copy_own(fd) : -EINVAL;
-                if (copy < 0)
-                    return copy;
-                rights->fds[rights->count++] = (int)copy;
-                memcpy(control + data, &rights->fds[rights->count - 1u], sizeof fd);
+                if (rights->count == RIGHTS_MAX)
+                    return -EINVAL;
+                if (!run_fd_hold(fd))
+                    return -EBADF;
+                rights->fds[rights->count++] = fd;
             }
         } else if (head.cmsg_level == SOL_SOCKET && head.cmsg_type == SCM_CREDENTIALS) {
             struct ucred credentials;
@@ -318,7 +318,7 @@ static long send_message(struct run_call *call)
         flags |= MSG_DONTWAIT;
     long arguments[6] = {(long)call->a[0], (long)(uintptr_t)&message, (long)flags, 0, 0, 0};
     long result = error != 0 ? error : run_interruptible(SYS_sendmsg, arguments);
-    drop(&rights);
+    let_go(&rights);
     if (handle >= 0)
         (void)close(handle);
     if (error != 0)

@@ -191,21 +191,26 @@ print(sum(got))
 
 
 def test_a_thread_that_waits_for_its_peer_takes_nothing_from_the_others(tmp_path: Path) -> None:
-    with peer() as (port, _):
-        waits = f"""
-import socket, threading
+    # It waits before the others have taken the rest, unless the machine delays it for longer.
+    for pause in (0.0, 0.1, 1.0, 10.0):
+        with peer() as (port, _):
+            waits = f"""
+import socket, threading, time
 def connected():
     return socket.create_connection(("127.0.0.1", {port}))
 first, got = connected(), []
 assert len(first.recv(100)) == 100
 thread = threading.Thread(target=lambda: got.append(first.recv(300)))
 thread.start()
+time.sleep({pause})
 got += [len(connected().recv(300)) for _ in range(2)]
 first.shutdown(socket.SHUT_WR)
 thread.join()
 print(got)
 """
-        done = run(tmp_path, 'IPIngressBytesMax = "300"\n', *program(waits))
+            done = run(tmp_path, 'IPIngressBytesMax = "300"\n', *program(waits))
+        if "Disk quota exceeded" not in done.stderr:
+            break
     assert (done.returncode, done.stdout) == (0, "[100, 100, b'']\n"), done.stderr
 
 
@@ -287,7 +292,7 @@ def swap():
     while not over:
         os.dup2(counted, number)
         os.dup2(free, number)
-thread = threading.Thread(target=swap)
+thread = threading.Thread(target=swap, daemon=True)
 thread.start()
 refused = 0
 for _ in range({ROUNDS}):
