@@ -171,7 +171,8 @@ void run_fd_init(void)
 {
     DIR *directory = opendir("/proc/self/fd");
     if (directory == NULL)
-        run_fail(125, "/proc/self/fd: %s; mount procfs on /proc", strerror(errno));
+        run_fail(125, "/proc/self/fd: %s%s", strerror(errno),
+                 errno == ENOENT ? "; mount procfs on /proc" : "");
     for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
         int fd = atoi(entry->d_name);
         if (entry->d_name[0] != '.' && fd != dirfd(directory))

@@ -309,10 +309,12 @@ int main(int argc, char **argv)
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     read_options(argc, argv, &options);
-    if (options.policy_fd >= 0 && run_policy_read(options.policy_fd, error, sizeof error) != 0)
-        run_fail(3, "%s", error);
-    if (options.policy_fd >= 0)
+    if (options.policy_fd >= 0) {
+        int status = run_policy_read(options.policy_fd, error, sizeof error);
+        if (status != 0)
+            run_fail(status, "%s", error);
         (void)close(options.policy_fd);
+    }
     plan_descriptors();
     options.log_fd = move_up(options.log_fd);
     options.trace_fd = move_up(options.trace_fd);

@@ -79,7 +79,10 @@ void run_path_forbid_own(int fd)
 DIR *run_path_open_tasks(void)
 {
     long fd = run_fd_open_own(g_run_proc, "self/task", O_RDONLY | O_DIRECTORY);
-    return fd >= 0 ? fdopendir((int)fd) : NULL;
+    DIR *tasks = fd >= 0 ? fdopendir((int)fd) : NULL;
+    if (fd >= 0 && tasks == NULL)
+        (void)close((int)fd);
+    return tasks;
 }
 
 bool run_path_self(const char *link, char text[PATH_MAX])

@@ -286,15 +286,19 @@ int run_policy_read(int fd, char *error, size_t error_size)
     char *text = malloc(RUN_POLICY_SIZE_MAX + 1u);
     size_t size = 0;
     ssize_t got = 1;
-    while (text != NULL && got > 0 && size < RUN_POLICY_SIZE_MAX) {
+    if (text == NULL) {
+        (void)snprintf(error, error_size, "no memory for the policy");
+        return 125;
+    }
+    while (got > 0 && size < RUN_POLICY_SIZE_MAX) {
         got = read(fd, text + size, RUN_POLICY_SIZE_MAX - size);
         size += got > 0 ? (size_t)got : 0;
     }
-    if (text == NULL || got != 0) {
+    if (got != 0) {
         (void)snprintf(error, error_size, "the policy cannot be read: %s",
                        got < 0 ? strerror(errno) : "too large");
         free(text);
-        return -1;
+        return 3;
     }
     text[size] = '\0';
     bool ended = false;
@@ -305,17 +309,22 @@ int run_policy_read(int fd, char *error, size_t error_size)
         at = newline != NULL ? newline + 1 : at + strlen(at);
         if (newline != NULL)
             *newline = '\0';
+        errno = 0;
         bool fine = number == 1 ? strcmp(line, "hotcalls-policy 1") == 0 : read_line(line, &ended);
         if (!fine) {
-            (void)snprintf(error, error_size, "line %u of the policy is not understood", number);
+            bool starved = errno == ENOMEM;
+            (void)snprintf(error, error_size,
+                           starved ? "no memory for line %u of the policy"
+                                   : "line %u of the policy is not understood",
+                           number);
             free(text);
-            return -1;
+            return starved ? 125 : 3;
         }
     }
     free(text);
     if (!ended) {
         (void)snprintf(error, error_size, "the policy does not end with `end`: it was cut off");
-        return -1;
+        return 3;
     }
     return 0;
 }

@@ -95,8 +95,9 @@ enum run_path_use { RUN_PATH_READ, RUN_PATH_WRITE, RUN_PATH_USES };
 enum run_address_use { RUN_CONNECT, RUN_BIND, RUN_SEND, RUN_ADDRESS_USES };
 
 /*
- * Reads the text from `fd` until its end. Returns 0, or -1 and writes what is wrong, with the
- * number of the line, to `error`.
+ * Reads the text from `fd` until its end. Returns 0, or the status to exit with (3: the policy is
+ * wrong, 125: there is no memory for it) and writes what is wrong, with the number of the line, to
+ * `error`.
  */
 int run_policy_read(int fd, char *error, size_t error_size);
 

@@ -33,7 +33,7 @@ static char *shim_path(void)
             *slash = '\0';
     }
     if (asprintf(&path, "%s/lib/libhotcalls_shim.so", self) < 0)
-        run_fail(125, "no memory");
+        run_fail(125, "no memory to start the program");
     if (access(path, R_OK) != 0)
         run_fail(125, "%s: %s; reinstall the package", path, strerror(errno));
     /* What the dynamic loader takes for a separator cannot be in a name that it is to find. */
@@ -56,7 +56,7 @@ static char **environment_of(int channel_fd)
         asprintf(&preload, "LD_PRELOAD=%s%s%s", shim_path(), before != NULL ? ":" : "",
                  before != NULL ? before : "") < 0 ||
         asprintf(&channel, RUN_ENVIRONMENT "=%d", channel_fd) < 0)
-        run_fail(125, "no memory");
+        run_fail(125, "no memory to start the program");
     for (size_t i = 0; i < count; i++)
         if (strncmp(environ[i], "LD_PRELOAD=", 11) != 0 &&
             strncmp(environ[i], RUN_ENVIRONMENT "=", sizeof RUN_ENVIRONMENT) != 0)
