@@ -4,7 +4,7 @@
     allocating.py SIDE MODULE WHAT STRIDE [FIRST]      for each n, until WHAT needs fewer
 
 SIDE is whose interpreter: host or enclave. WHAT is a part of the life of an enclave: launch, close,
-first, tables or one of `CALLS`. nomemory.c has to be importable; MODULE is one that has
+start, first, tables or one of `CALLS`. nomemory.c has to be importable; MODULE is one that has
 imported it, too.
 """
 
@@ -18,6 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import launching
@@ -276,6 +277,32 @@ def launches(module: str, stride: int, first: int) -> int:
     return failed
 
 
+def starts(module: str, stride: int, first: int) -> int:
+    """Fail each allocation of an enclave's start, from its module's import on; return how many."""
+    starve = Path(module).with_name("starve")
+    launch(module).close()
+    before = launching.standing()
+    failed = 0
+    for n in range(first, MOST, stride):
+        starve.write_text(str(n))
+        outcome, triggered = "did without", True
+        try:
+            with launch(module) as enclave:
+                triggered = enclave.disarm()
+                greet(enclave)
+        except TYPED as error:
+            outcome = read(error)
+        launching.check(before, f"a start, at allocation {n},")
+        if not triggered:
+            break
+        print(f"start {n}: {outcome}", flush=True)
+        failed += 1
+    starve.unlink()
+    launch(module).close()
+    launching.check(before, "the launch after that")
+    return failed
+
+
 def tables(module: str) -> int:
     """Fail each allocation behind an enclave's description of its functions; return how many."""
     hear = pylaunch._Conversation.hear
@@ -325,6 +352,8 @@ def main() -> None:
         failed = closes(module, int(stride))
     elif what == "first":
         failed = firsts(side, module, int(stride), first)
+    elif what == "start":
+        failed = starts(module, int(stride), first)
     elif what == "tables":
         failed = tables(module)
     else:

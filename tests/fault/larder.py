@@ -1,11 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An enclave whose interpreter can be told to have no memory (nomemory.c). Enclave side."""
+"""An enclave whose interpreter can be told to have no memory (nomemory.c). Enclave side.
 
+A file `starve` beside it says so from its import on, for the n-th allocation of its own start.
+"""
+
+import contextlib
+import importlib
 import time
+from pathlib import Path
 
 import nomemory
 
 import hotcalls
+
+
+def starve() -> None:
+    """Have no memory for the n-th allocation of what follows."""
+    n = int(Path(__file__).with_name("starve").read_text())
+    # Reading these takes 14,000 allocations, which are the interpreter's affair.
+    from hotcalls.inside import locked
+
+    for name in locked.LATECOMERS:
+        importlib.import_module(name)
+    nomemory.arm(n)
+
+
+with contextlib.suppress(FileNotFoundError):
+    starve()
 
 
 @hotcalls.ocall

@@ -101,6 +101,22 @@ def test_launch_and_close_with_a_failing_allocation_leave_nothing(
 
 
 @pytest.mark.claim("P-FAULTS")
+@pytest.mark.parametrize(("first", "step"), nth.shares(short=450, of=4))
+def test_start_of_an_enclave_with_a_failing_allocation_is_an_error_that_leaves_nothing(
+    tmp_path: Path,
+    larder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+    first: int,
+    step: int,
+) -> None:
+    """From the import of the user's module on, up to the first call."""
+    failed = fail_each(tmp_path, larder, monkeypatch, "enclave", "start", str(step), str(first))
+    assert failed["start"] >= 5
+    record_property("count:allocations failed", failed["start"])
+
+
+@pytest.mark.claim("P-FAULTS")
 @pytest.mark.parametrize(("side", "step"), [("host", 1 if nth.TRUST else 13), ("enclave", 1)])
 def test_first_call_of_a_thread_with_a_failing_allocation_ends_nothing(
     tmp_path: Path,
