@@ -25,10 +25,14 @@
 #include "bench.h"
 #include "sgx_bench.h"
 
-/* Where others use the processor, a responder may be long in waking up: after so many calls that
- * found it asleep it is left a millisecond for that, and after so many of these the row is given up. */
+/*
+ * Where others use the processor, a responder may be long in waking up: after so many calls that
+ * found it asleep it is left a millisecond for that, and after so long a row is given up; rows
+ * after that one sooner. By the clock, as each of these calls may itself wait for a processor.
+ */
 #define ASLEEP_CALLS 1024u
-#define ASLEEP_PAUSES 5000u
+#define ASLEEP_US 5000000u
+#define ASLEEP_AGAIN_US 1000000u
 
 #define IN 0u
 #define OUT 1u /* an ocall */
@@ -44,6 +48,8 @@ static struct {
     uint64_t eids[2];         /* mitigations on, off */
     const uint64_t *ordinary; /* of the responder that runs; atomic */
     uint64_t take;            /* cycles after which a call that nobody took is withdrawn */
+    uint64_t patience;        /* cycles after which a row whose responder sleeps is given up */
+    uint64_t asleep_since;    /* in this block; 0: it was not found asleep yet */
     char reason[256];
 } g_sgx;
 
@@ -72,6 +78,7 @@ static int load(struct bench *b)
     }
     g_sgx.sgx = sgx;
     g_sgx.take = SGX_BENCH_TAKE_US * hc_cycles_per_us();
+    g_sgx.patience = ASLEEP_US * hc_cycles_per_us();
     return 0;
 }
 
@@ -102,6 +109,7 @@ static int prepare(struct bench *b, const struct bench_row *row)
         return -1;
     if (!(FLAGS_OF(row) & HOT))
         return 0;
+    g_sgx.asleep_since = 0;
     /* Responders are started only where they may run beside this thread. */
     CPU_ZERO(&mine);
     CPU_SET((unsigned)b->cpu_requester, &mine);
@@ -137,18 +145,25 @@ static bool was_hot(const struct bench_row *row, uint64_t *ordinary, uint32_t sa
         return true;
     /* Relaxed: this thread counts. */
     uint64_t now = __atomic_load_n(g_sgx.ordinary, __ATOMIC_RELAXED);
-    bool hot = now == *ordinary || sample >= g_sgx.take;
+    bool hot = now == *ordinary ||
+               (sample >= g_sgx.take && g_sgx.sgx->awake(eid_of(row), !(FLAGS_OF(row) & OUT)));
     *ordinary = now;
     return hot;
 }
 
-/* Lets the responder wake up; false, and the row is skipped, when that was done too often. */
-static bool await_awake(struct bench *b, unsigned *pauses)
+/* Lets the responder wake up; false, and the row is skipped, when it took too long over that. */
+static bool await_awake(struct bench *b)
 {
-    if (!b->skipped && ++*pauses > ASLEEP_PAUSES)
-        (void)bench_skip(b, "the responder stayed asleep: others use its processor");
+    uint64_t now = hc_tsc();
     if (b->skipped)
         return false;
+    if (g_sgx.asleep_since == 0)
+        g_sgx.asleep_since = now;
+    if (now - g_sgx.asleep_since > g_sgx.patience) {
+        g_sgx.patience = ASLEEP_AGAIN_US * hc_cycles_per_us();
+        (void)bench_skip(b, "the responder stayed asleep: others use its processor");
+        return false;
+    }
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     return true;
 }
@@ -159,7 +174,6 @@ static void run_empty(struct bench *b, const struct bench_row *row, uint32_t *sa
     unsigned (*const empty)(uint64_t) = g_sgx.sgx->empty[FLAGS_OF(row) & HOT ? 1 : 0];
     uint64_t before = 0, after = 0, ordinary = 0;
     size_t taken = 0, calls = 0;
-    unsigned pauses = 0;
     unsigned status = g_sgx.sgx->emptied(eid, &before);
     (void)was_hot(row, &ordinary, 0);
     while (taken < count) {
@@ -170,7 +184,7 @@ static void run_empty(struct bench *b, const struct bench_row *row, uint32_t *sa
         samples[taken] = bench_saturate(end - begin);
         if (was_hot(row, &ordinary, samples[taken]))
             taken++;
-        else if ((calls - taken) % ASLEEP_CALLS == 0 && !await_awake(b, &pauses))
+        else if ((calls - taken) % ASLEEP_CALLS == 0 && !await_awake(b))
             break;
     }
     status |= g_sgx.sgx->emptied(eid, &after);
@@ -232,13 +246,12 @@ static void run_ecall(struct bench *b, const struct bench_row *row, uint32_t *sa
     unsigned hot = FLAGS_OF(row) & HOT ? 1u : 0u;
     uint64_t ordinary = 0;
     size_t taken = 0, asleep = 0;
-    unsigned pauses = 0;
     (void)was_hot(row, &ordinary, 0);
     while (taken < count) {
         bench_check(b, ecall(b, KIND_OF(row), hot, eid_of(row), row->size, &samples[taken]), true);
         if (was_hot(row, &ordinary, samples[taken]))
             taken++;
-        else if (++asleep % ASLEEP_CALLS == 0 && !await_awake(b, &pauses))
+        else if (++asleep % ASLEEP_CALLS == 0 && !await_awake(b))
             break;
     }
 }
@@ -265,7 +278,6 @@ static void arrived(void)
 static void run_ocall(struct bench *b, const struct bench_row *row, uint32_t *samples, size_t count)
 {
     size_t asleep = 0;
-    unsigned pauses = 0;
     g_arrivals.row = row;
     g_arrivals.samples = samples;
     g_arrivals.count = 0;
@@ -287,7 +299,7 @@ static void run_ocall(struct bench *b, const struct bench_row *row, uint32_t *sa
         asleep += count - g_arrivals.count;
         if (asleep >= ASLEEP_CALLS) {
             asleep = 0;
-            if (!await_awake(b, &pauses))
+            if (!await_awake(b))
                 return;
         }
     }

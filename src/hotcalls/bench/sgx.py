@@ -41,6 +41,10 @@ _OFF = (
 _NOT_SGX = "Entered without EENTER and left without EEXIT: not what an ordinary call of SGX costs."
 
 
+def _sources() -> Path:
+    return Path(str(importlib.resources.files("hotcalls") / "bench"))
+
+
 def build(folder: Path) -> SgxMode:
     """Build the enclave, with the processor's mitigations and without, and its host's part.
 
@@ -59,7 +63,7 @@ def build(folder: Path) -> SgxMode:
     BenchError
         There is no compiler, no usable SDK, or something does not compile.
     """
-    sources = Path(str(importlib.resources.files("hotcalls") / "bench"))
+    sources = _sources()
     try:
         compiler = find_compiler()[0]
         sdk = find_sdk(folder / "sdk")

@@ -36,6 +36,8 @@ struct sgx_bench {
      */
     unsigned (*start)(uint64_t eid, int ecalls, int cpu, const char **why,
                       const uint64_t **ordinary);
+    /* Does a responder for ecalls, or for ocalls, spin now? */
+    int (*awake)(uint64_t eid, int ecalls);
     void (*stop)(uint64_t eid);
     /* The generated proxies themselves, [0] ordinary and [1] hot. */
     unsigned (*empty[2])(uint64_t eid);
