@@ -16,16 +16,18 @@ import hotcalls
 def main() -> None:
     """As above."""
     heard: list[str] = []
-    over = threading.Event()
+    over, calls = threading.Event(), threading.Event()
     answers: list[int] = []
 
     def call() -> None:
         while not over.is_set():
             answers.append(enclave.add(1))
+            calls.set()
 
     with hotcalls.launch(sys.argv[1], ocalls={"audit": heard.append}) as enclave:
-        caller = threading.Thread(target=call)
+        caller = threading.Thread(target=call, daemon=True)
         caller.start()
+        calls.wait(60)
         print(enclave.pid, flush=True)
         sys.stdin.readline()
         over.set()

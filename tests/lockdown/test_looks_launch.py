@@ -176,12 +176,13 @@ def test_a_process_that_is_stopped_on_its_way_to_lock_down_shows_nothing(
     stopped = 0
     rounds = 40 if LONG else 3
     for done in range(4 * rounds):
-        # On a busy machine the attacker may not have got at anything yet.
+        # On a busy machine the attacker may not have got at anything yet, and is given longer.
         if done >= rounds and stopped > 0:
             break
         attacker = conftest.Process()
         try:
-            attacker.start(stop_and_open, 0.5 if kind == "Python" else 0.15)
+            seconds = 0.5 if kind == "Python" else 0.15
+            attacker.start(stop_and_open, seconds * max(1, done - rounds + 2))
             time.sleep(0.02)
             host = conftest.Process(launching(kind))
             try:
@@ -225,7 +226,7 @@ def test_a_launch_under_a_limit_ends_in_an_error_or_in_an_enclave(
 ) -> None:
     refusal = ""
     try:
-        host = conftest.Process(Prepared(limit, launching(kind, timeout=20), name))
+        host = conftest.Process(Prepared(limit, launching(kind, timeout=60), name))
     except RuntimeError as error:
         refusal = str(error)
     if refusal:
@@ -464,7 +465,7 @@ def test_a_file_that_changes_all_the_time_ends_in_an_error_or_stays_what_was_tak
         attacker.start(churn, str(path), good, seconds)
         while time.monotonic() < deadline:
             try:
-                host = conftest.Process(launching(kind, timeout=20))
+                host = conftest.Process(launching(kind, timeout=60))
             except RuntimeError as error:
                 refusals.add(str(error).partition(":")[0])
                 continue
