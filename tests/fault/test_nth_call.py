@@ -278,7 +278,7 @@ DEVICE = """
 #include <sys/ioctl.h>
 int main(void)
 {
-    struct ifreq wanted = {.ifr_name = "hc-nth%d", .ifr_flags = IFF_TUN};
+    struct ifreq wanted = {.ifr_name = "@%d", .ifr_flags = IFF_TUN};
     int tun = open("/dev/net/tun", O_RDWR);
     if (tun < 0 || ioctl(tun, TUNSETIFF, &wanted) != 0) {
         perror("tun");
@@ -290,9 +290,13 @@ int main(void)
 """
 
 
+#: Of this process: others may be at the same test.
+PREFIX = f"hcn{os.getpid()}-"
+
+
 def devices() -> list[str]:
     """The tun devices of DEVICE's that there are."""
-    return [path.name for path in Path("/sys/class/net").glob("hc-nth*")]
+    return [path.name for path in Path("/sys/class/net").glob(f"{PREFIX}*")]
 
 
 @pytest.mark.hardware  # containers may have no such device
@@ -303,13 +307,13 @@ def test_run_that_ends_at_any_step_leaves_no_device(
     place: nth.Place, record_property: Record, way: str
 ) -> None:
     source = place.folder / "device.c"
-    source.write_text(DEVICE)
+    source.write_text(DEVICE.replace("@", PREFIX))
     program = native.build("device", [source], ["-O1", "-w"], compiler=(native.CC,))
     command = [str(launcher.host_path()), "--", str(program), "device"]
     plain = place.run(command, armed=True, name="hotcalls-run", n=0)
     if plain.status != 0:
         pytest.skip(f"no tun devices here: {plain.errors}")
-    assert plain.output.startswith("hc-nth")
+    assert plain.output.startswith(PREFIX)
     assert devices() == []
     number, error = nth.X86_64["ioctl"] if way == "fail" else (nth.ANY, 0)
     ended = 0

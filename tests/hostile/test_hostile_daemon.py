@@ -35,7 +35,7 @@ FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 #: H's own descriptors are above all of the program's: the last of those that there may be.
 OWN = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 65_536) - 64
 #: Longer than anything here waits for.
-BOUND = 20.0
+BOUND = 60.0
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can map the channel of others"),
@@ -144,7 +144,10 @@ def attack(mode: str, who: str, number: int, folder: Path) -> tuple[int, int, bo
         assert peer.returncode == 0
         ended = host.poll() is not None
         if not ended:
-            assert own_descriptors(host.pid) == before, f"seed {seed}: H holds what it opened"
+            # A call that is under way may have one of its own for a moment.
+            until(
+                lambda: own_descriptors(host.pid) == before, f"seed {seed}: H holds what it opened"
+            )
             # Whichever side is killed now, the other does not outlive it.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(program if number % 2 else host.pid, signal.SIGKILL)

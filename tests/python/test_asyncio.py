@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers import LONG_NAP, number, rise_after, wait_for_naps
+from peers import LONG_NAP, PATIENCE_SECONDS, number, rise_after, wait_for_naps
 
 import hotcalls
 from hotcalls import futures
@@ -29,7 +29,7 @@ def test_awaited_call_returns_its_result(peer: Any) -> None:
 def test_coroutine_may_be_a_task(peer: Any) -> None:
     async def main() -> Any:
         task = asyncio.create_task(peer.echo.aio(b"task"))
-        return await asyncio.wait_for(task, 5)
+        return await asyncio.wait_for(task, PATIENCE_SECONDS)
 
     assert asyncio.run(main()) == b"task"
 
@@ -77,7 +77,7 @@ def test_loop_runs_other_tasks_and_sleeps_meanwhile(launch_peer: Callable[..., A
         assert ticks == 40
         await ticker
 
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     loop = asyncio.SelectorEventLoop(selector)
     try:
         loop.run_until_complete(main())
@@ -85,7 +85,7 @@ def test_loop_runs_other_tasks_and_sleeps_meanwhile(launch_peer: Callable[..., A
         loop.close()
     # A loop that polled would come round as often as it can.
     assert selector.rounds < 3 * ticks + 20
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) - threads == set()
 
 
 def test_answer_wakes_the_loop_once(launch_peer: Callable[..., Any]) -> None:
@@ -175,7 +175,7 @@ def test_loops_of_several_threads_get_their_own_answers(peer: Any) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join()
     assert wrong == []
 
 
@@ -224,10 +224,11 @@ def test_closed_enclave_leaves_a_loop_no_descriptors(
         enclave = launch_peer()
         assert await enclave.echo.aio(b"1") == b"1"
         enclave.close()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
-        assert len(os.listdir("/proc/self/fd")) == before
+        # Fewer, if something else was closed meanwhile.
+        assert len(os.listdir("/proc/self/fd")) <= before
         assert enclave.closed
 
     asyncio.run(main())

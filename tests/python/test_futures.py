@@ -53,7 +53,7 @@ def test_done_callback_runs_without_anybody_waiting(peer: Any) -> None:
 
 def test_wait_and_as_completed_work(peer: Any) -> None:
     futures = {peer.echo.submit(b"%d" % n): b"%d" % n for n in range(50)}
-    done, left = concurrent.futures.wait(futures, timeout=10)
+    done, left = concurrent.futures.wait(futures, timeout=PATIENCE_SECONDS)
     assert not left
     assert all(future.result() == futures[future] for future in done)
     slow, quick = peer.nap.submit(LONG_NAP), peer.nap.submit(number(1))
@@ -173,16 +173,18 @@ class TestEnd:
             assert error.closed
 
     def test_collected_enclave_leaves_no_thread(self, peer_path: Path) -> None:
-        before = threading.active_count()
+        before = set(threading.enumerate())
         enclave = start_peer(peer_path)
         enclave.echo.submit(b"1").result()
         pid = enclave.pid
         del enclave
         gc.collect()
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while threading.active_count() > before and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            if ended(pid) and not set(threading.enumerate()) - before:
+                break
             time.sleep(0.01)
-        assert threading.active_count() == before
+        assert set(threading.enumerate()) - before == set()
         assert ended(pid)
 
     def test_interrupt_while_the_collector_starts_closes_no_descriptor_twice(
@@ -221,7 +223,7 @@ class TestEnd:
 def test_waiting_costs_no_processor_time(launch_peer: Callable[..., Any]) -> None:
     enclave = launch_peer()
     future = enclave.nap.submit(LONG_NAP)
-    waiting = threading.Thread(target=future.result)
+    waiting = threading.Thread(target=future.result, daemon=True)
     waiting.start()
 
     def asleep() -> bool:
