@@ -67,7 +67,7 @@ def server(mode: str, *command: str, port: int, folder: Path) -> Iterator[subpro
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

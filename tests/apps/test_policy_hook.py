@@ -32,6 +32,7 @@ def run(
     rules = folder / "rules.py"
     rules.write_text(HEAD + function)
     line = [sys.executable, "-m", "hotcalls.cli", "run", "--policy-hook", f"{rules}:decide"]
+    line += ["--policy-hook-timeout", "60"]
     return subprocess.run(
         [*line, "--policy-hook-calls", calls, *options, "--", *words],
         capture_output=True, text=True, timeout=60, check=False,
@@ -46,7 +47,8 @@ def asked(hook_calls: list[str], *words: str) -> list[Call]:
         seen.append(call)
         return ALLOW
 
-    with started(resolve(list(words)), Options(hook=Hook(decide, hook_calls))) as process:
+    hook = Hook(decide, hook_calls, timeout_s=60)
+    with started(resolve(list(words)), Options(hook=hook)) as process:
         assert process.wait(60) == 0
     return seen
 
@@ -82,7 +84,8 @@ def test_a_file_that_appears_while_it_is_being_made_is_judged_and_opened(tmp_pat
         return ALLOW
 
     words = [*PYTHON, f"open({str(path)!r}, 'a').write('said')"]
-    with started(resolve(words), Options(hook=Hook(decide, ["openat"]))) as process:
+    hook = Hook(decide, ["openat"], timeout_s=60)
+    with started(resolve(words), Options(hook=hook)) as process:
         assert process.wait(60) == 0
     assert path.read_text() == "said"
     assert seen == [False, True]
@@ -312,7 +315,8 @@ def test_the_examples_of_the_guide_do_what_it_says(tmp_path: Path, repository: P
     (tmp_path / "rules.py").write_text(rules)
     (tmp_path / "partners").write_text("192.0.2.1\n")
     line = [sys.executable, "-m", "hotcalls.cli", "run", "--policy-hook-calls", "openat,connect"]
-    line += ["--policy-hook", f"{tmp_path}/rules.py:decide", "--", *PYTHON]
+    line += ["--policy-hook", f"{tmp_path}/rules.py:decide", "--policy-hook-timeout", "60", "--"]
+    line += PYTHON
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         connects = f"import socket; socket.create_connection(('127.0.0.1', {port}))"

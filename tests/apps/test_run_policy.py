@@ -160,7 +160,7 @@ def test_a_program_that_cannot_run_is_named(words: tuple[str, ...], status: int,
 
 def test_an_unknown_option_is_wrong_usage() -> None:
     line = [sys.executable, "-m", "hotcalls.cli", "run", "--nosuch", "true"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "--nosuch" in done.stderr
 

@@ -68,16 +68,19 @@ def peer() -> Iterator[tuple[int, list[bytes]]]:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                threads.append(threading.Thread(target=serve, args=(connection,)))
+                threads.append(threading.Thread(target=serve, args=(connection,), daemon=True))
                 threads[-1].start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threads = [threading.Thread(target=accept)]
+        threads = [threading.Thread(target=accept, daemon=True)]
         threads[0].start()
-        yield listener.getsockname()[1], got
-        listener.shutdown(socket.SHUT_RDWR)
+        try:
+            yield listener.getsockname()[1], got
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 @pytest.mark.claim("D-POLICY")
@@ -151,7 +154,7 @@ def test_a_total_that_is_just_reached_does_not_hide_the_end(tmp_path: Path) -> N
 def test_a_message_is_sent_whole_or_not_at_all(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(10)
+        server.settimeout(60)
         sends = f"""
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -181,7 +184,7 @@ def read():
             got.append(len(data))
     except OSError as error:
         assert error.errno == 122
-threads = [threading.Thread(target=read) for _ in range(4)]
+threads = [threading.Thread(target=read, daemon=True) for _ in range(4)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(sum(got))
@@ -200,7 +203,7 @@ def connected():
     return socket.create_connection(("127.0.0.1", {port}))
 first, got = connected(), []
 assert len(first.recv(100)) == 100
-thread = threading.Thread(target=lambda: got.append(first.recv(300)))
+thread = threading.Thread(target=lambda: got.append(first.recv(300)), daemon=True)
 thread.start()
 time.sleep({pause})
 got += [len(connected().recv(300)) for _ in range(2)]
@@ -342,7 +345,7 @@ def rewrite():
         ctypes.memmove(to, address({ports[0]}), 16)
         ctypes.memmove(to, address({ports[1]}), 16)
         rewrites += 2
-thread = threading.Thread(target=rewrite)
+thread = threading.Thread(target=rewrite, daemon=True)
 thread.start()
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for _ in range(2000):

@@ -26,12 +26,12 @@ def test_a_notification_comes_from_the_main_process(tmp_path: Path) -> None:
     )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        manager.settimeout(20)
+        manager.settimeout(60)
         manager.bind(str(path))
         environment = {**os.environ, "NOTIFY_SOCKET": str(path)}
         with subprocess.Popen([*HOTCALLS, *PYTHON, program], env=environment) as unit:
             data, control, _, _ = manager.recvmsg(100, socket.CMSG_SPACE(12))
-            assert unit.wait(30) == 0
+            assert unit.wait(60) == 0
     sender = next(
         struct.unpack("3i", found[:12])
         for level, kind, found in control
@@ -56,9 +56,9 @@ def test_a_socket_that_was_passed_is_the_programs() -> None:
             env={**os.environ, "FD": str(server.fileno())},
             pass_fds=[server.fileno()],
         )
-        with unit, socket.create_connection(server.getsockname(), timeout=20) as client:
+        with unit, socket.create_connection(server.getsockname(), timeout=60) as client:
             assert client.recv(10) == b"1"
-            assert unit.wait(30) == 0
+            assert unit.wait(60) == 0
 
 
 def test_a_pid_that_is_meant_for_another_process_is_left_alone() -> None:
@@ -68,7 +68,7 @@ def test_a_pid_that_is_meant_for_another_process_is_left_alone() -> None:
         env={**os.environ, "LISTEN_PID": "1"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.stdout == "1\n", done.stderr
@@ -82,10 +82,10 @@ def test_the_peer_of_a_socket_is_the_host_process(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         server.listen()
-        server.settimeout(20)
+        server.settimeout(60)
         with subprocess.Popen([*HOTCALLS, *PYTHON, program]) as unit:
             peer, _ = server.accept()
             with peer:
                 found = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            assert unit.wait(30) == 0
+            assert unit.wait(60) == 0
     assert struct.unpack("3i", found)[0] == unit.pid

@@ -41,7 +41,7 @@ class Terminal:
 
     def until(self, words: str) -> None:
         """Read until `words` have been written; what was before them is forgotten."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while words not in self.text:
             assert time.monotonic() < end, self.text
             if select.select([self.here], [], [], 0.5)[0]:
@@ -73,7 +73,7 @@ def test_an_interactive_shell_reads_lines_and_ends_with_their_status(shell: Term
     shell.until("tried to start a process")
     shell.until("Cannot fork")
     shell.type("exit 3\n")
-    assert shell.process.wait(20) == 3
+    assert shell.process.wait(60) == 3
 
 
 def test_the_interrupt_key_ends_what_the_shell_waits_in(shell: Terminal) -> None:

@@ -7,6 +7,7 @@ and bounds here hold for every slower one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -82,8 +83,9 @@ def thread_named(pid: int, name: str) -> int:
     until = time.monotonic() + 60
     while time.monotonic() < until:
         for task in Path(f"/proc/{pid}/task").iterdir():
-            if (task / "comm").read_text().strip() == name:
-                return int(task.name)
+            with contextlib.suppress(OSError):
+                if (task / "comm").read_text().strip() == name:
+                    return int(task.name)
         time.sleep(0.01)
     raise AssertionError(f"process {pid} has no thread {name}")
 
@@ -103,7 +105,7 @@ def test_calls_go_on_beside_a_polling_thread_that_lost_its_core(tmp_path: Path) 
         host.stdin.write("go\n")
         host.stdin.flush()
         said = host.stdout.readline()
-        assert host.wait(30) == 0
+        assert host.wait(60) == 0
     calls = int(said.split()[-1])
     counted = stats.decode(kept.read_bytes())
     # Every one of them was made once, whoever made it.

@@ -91,7 +91,7 @@ def futures(enclave: Any) -> None:
     nomemory.disarm()
     for n, each in enumerate(flying):
         try:
-            expect(each.result(10), n)
+            expect(each.result(60), n)
         except TYPED as error:
             wrong = error
     if wrong is not None:
@@ -113,7 +113,7 @@ def beside(enclave: Any) -> None:
     finally:
         nomemory.disarm()
         with contextlib.suppress(*TYPED):
-            napping.result(10)
+            napping.result(60)
 
 
 def behind(enclave: Any) -> None:
@@ -121,7 +121,7 @@ def behind(enclave: Any) -> None:
     flying = enclave.greet.submit("you")
     time.sleep(0.03)
     nomemory.disarm()
-    expect(flying.result(10), "hello YOU")
+    expect(flying.result(60), "hello YOU")
 
 
 def awaited(enclave: Any) -> None:

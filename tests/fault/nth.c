@@ -38,10 +38,10 @@
 
 #define NUMBERS_MAX 64
 /* What outlives the command for longer is left behind. */
-#define SETTLE_MS 5000u
+#define SETTLE_MS 30000u
 #define SETTLE_ENVIRONMENT "HOTCALLS_NTH_SETTLE_MS"
 /* Nothing that is run here is quiet for longer: what is, hangs. */
-#define HANG_MS 30000u
+#define HANG_MS 60000u
 
 static struct nth *g_nth;
 /* The number of the child's listener + 1; in memory, as it may not use a call that is asked about. */

@@ -65,7 +65,7 @@ def calling(what: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 def calls_of(host: subprocess.Popen[str]) -> int:
     """Let it end; return how many calls were made."""
-    output, errors = host.communicate("\n", timeout=30)
+    output, errors = host.communicate("\n", timeout=60)
     assert host.returncode == 0, errors
     return int(output)
 
@@ -144,7 +144,7 @@ class Lines:
     def __init__(self, host: subprocess.Popen[str]) -> None:
         self.host, self.sent, self.over = host, 0, threading.Event()
         self.wrong = ""
-        self.thread = threading.Thread(target=self.go)
+        self.thread = threading.Thread(target=self.go, daemon=True)
         self.thread.start()
 
     def go(self) -> None:
@@ -160,10 +160,10 @@ class Lines:
     def end(self) -> int:
         """Let it end; return how many lines there were."""
         self.over.set()
-        self.thread.join(30)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         assert self.wrong == ""
-        rest, _ = self.host.communicate(timeout=30)
+        rest, _ = self.host.communicate(timeout=60)
         assert (self.host.returncode, rest) == (0, "")
         return self.sent
 
@@ -181,7 +181,7 @@ def test_program_and_host_process_that_are_stopped_and_moved_lose_nothing(
             before = lines.sent
             stopped(pid)
             # It was in the middle of calls, and goes on.
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while lines.sent <= before + 1:
                 assert time.monotonic() < deadline
                 time.sleep(0.001)

@@ -18,7 +18,7 @@ import native
 HERE = Path(__file__).resolve().parent
 STEPS = ["idle", "hot", "switched", "inside", "ocall", "pipelined"]
 #: The enclave polls a pidfd of its host, so it ends as soon as it is scheduled.
-SOON = 30.0
+SOON = 60.0
 
 
 def start(step: str) -> subprocess.Popen[str]:

@@ -204,7 +204,7 @@ def memory_group(limit: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while True:
             try:
                 folder.rmdir()

@@ -34,7 +34,7 @@ pytestmark = [
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE)
 CALL_SECONDS = 0.1
 #: A call that takes longer beyond its own timeout hangs; starved of the processor, none does.
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 SCRIBBLE_SECONDS = 0.25
 
 MODULE = """
@@ -64,7 +64,7 @@ def launched(
     module: Path, ask: Callable[[bytes], bytes]
 ) -> Iterator[tuple[hotcalls.Enclave, Region]]:
     before = mappings()
-    enclave = hotcalls.launch(module, ocalls={"ask": ask}, timeout=20)
+    enclave = hotcalls.launch(module, ocalls={"ask": ask}, timeout=60)
     try:
         yield enclave, Region(before)
     finally:
@@ -201,7 +201,9 @@ def test_channel_that_is_scribbled_over_ends_no_other_way(
             except BaseException as error:  # of whatever kind: shown by the test
                 failures.append(error)
 
-        threads = [threading.Thread(target=caller, args=(first,)) for first in range(2)]
+        threads = [
+            threading.Thread(target=caller, args=(first,), daemon=True) for first in range(2)
+        ]
         threads.append(
             threading.Thread(target=scribble, args=(region, over, random.Random(seed), stop))
         )

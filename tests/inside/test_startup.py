@@ -262,7 +262,7 @@ def test_start_up_may_read_files_and_start_threads(start: Starter) -> None:
         @hotcalls.ecall
         def result() -> str:
             GO.set()
-            THREAD.join(5)
+            THREAD.join(60)
             return FOUND
         """
     )

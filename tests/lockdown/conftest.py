@@ -198,7 +198,7 @@ def give_to_user(paths: Iterable[Path]) -> None:
             os.chown(path, NOBODY, NOBODY)
 
 
-def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
+def until(true: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Wait until it is true; False when it is not in so many seconds."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -172,7 +172,7 @@ def _raise_core(pid: int, address: int) -> int:
 
 def _detach(pid: int) -> None:
     libc.ptrace(0x4207, pid, None, None)  # PTRACE_INTERRUPT
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if os.waitpid(pid, os.WNOHANG | 0x40000000)[0] == pid:
             libc.ptrace(17, pid, None, None)

@@ -46,7 +46,7 @@ class Refusing:
         holder = ctypes.create_string_buffer(fprog, len(fprog))
         assert attacks.libc.prctl(38, 1, 0, 0, 0) == 0
         assert attacks.libc.prctl(22, 2, holder, 0, 0) == 0
-        return conftest.Launching(self.public, timeout=5)()
+        return conftest.Launching(self.public, timeout=60)()
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])

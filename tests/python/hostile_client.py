@@ -85,8 +85,12 @@ def attack_channel(path: str, chance: random.Random, done: Counter[str]) -> None
     with hotcalls.connect(path, ocalls={"ask": lambda question: question}) as enclave:
         region = Region(before)
         stop = threading.Event()
-        threads = [threading.Thread(target=call, args=(enclave, stop, done)) for _ in range(2)]
-        threads.append(threading.Thread(target=scribble, args=(region, chance, stop, done)))
+        threads = [
+            threading.Thread(target=call, args=(enclave, stop, done), daemon=True) for _ in range(2)
+        ]
+        threads.append(
+            threading.Thread(target=scribble, args=(region, chance, stop, done), daemon=True)
+        )
         for thread in threads:
             thread.start()
         time.sleep(ROUND_SECONDS * chance.random())

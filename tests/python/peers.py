@@ -93,7 +93,7 @@ def number(value: int) -> bytes:
 
 #: A nap that the test ends, with rise(), and not the clock.
 LONG_NAP = number(60_000)
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 
 def wait_for_naps(enclave: PythonEnclave, count: int = 1) -> None:

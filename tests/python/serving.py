@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 #: No wait in these tests is longer; most are over at once.
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 MODULE = """
 import os
@@ -98,7 +98,7 @@ class Server:
         self.said = ""
         self._ended = False
         self._heard = threading.Condition()
-        self._listener = threading.Thread(target=self._listen)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         try:
             self.enclave = int(self.wait_for(r"serving \w+ \(pid (\d+)\)").group(1))

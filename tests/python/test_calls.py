@@ -206,7 +206,7 @@ class TestMap:
 
     def test_timeout_ends_one_call_and_not_the_others(self, launch_peer: Any) -> None:
         enclave = launch_peer()
-        quick = enclave.nap.options(timeout=1)
+        quick = enclave.nap.options(timeout=3)
         results = list(quick.map([number(1), LONG_NAP, number(1)], return_exceptions=True))
         assert len(results[0]) == 4
         assert isinstance(results[1], hotcalls.CallTimeout)

@@ -35,7 +35,7 @@ def test_lost_enclave_is_reported_on_every_waiting_call(launch_peer: Launch, end
         except hotcalls.EnclaveLost as error:
             errors.append((time.monotonic(), error))
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     future = enclave.nap.submit(number(60_000))
     time.sleep(0.1)
@@ -44,7 +44,7 @@ def test_lost_enclave_is_reported_on_every_waiting_call(launch_peer: Launch, end
         os.kill(enclave.pid, signal.SIGKILL)
     else:
         with pytest.raises(hotcalls.EnclaveLost):
-            getattr(enclave, end).options(timeout=5)()
+            getattr(enclave, end).options(timeout=PATIENCE_SECONDS)()
     assert isinstance(future.exception(PATIENCE_SECONDS), hotcalls.EnclaveLost)
     assert time.monotonic() - start < 20  # of 60 s; alone it takes some ms
     thread.join(PATIENCE_SECONDS)
@@ -93,7 +93,7 @@ class TestRestart:
     @pytest.mark.parametrize("way", ["typed", "submit", "map", "aio", "options"])
     def test_every_way_of_calling_starts_it(self, launch_peer: Launch, way: str) -> None:
         enclave = launch_peer(restart=True)
-        kept = enclave.echo.options(timeout=5)
+        kept = enclave.echo.options(timeout=PATIENCE_SECONDS)
 
         async def await_it() -> Any:
             return await enclave.echo.aio(b"1")

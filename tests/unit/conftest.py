@@ -20,7 +20,7 @@ from hotcalls.build import build
 HERE = Path(__file__).resolve().parent
 ENCLAVES = HERE / "enclaves"
 #: What has not happened by then never does.
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 Builder = Callable[..., Path]
 Script = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -19,7 +19,7 @@ from hotcalls.background import Background
 def test_thread_runs_and_can_be_waited_for() -> None:
     done = threading.Event()
     thread = Background(done.set, "test")
-    thread.join(10)
+    thread.join(60)
     assert done.is_set()
     assert (thread.name, thread.daemon) == ("hotcalls-test", True)
 
@@ -66,7 +66,7 @@ def test_thread_behind_a_start_that_failed_does_nothing(monkeypatch: pytest.Monk
         patch.setattr(threading.Thread, "start", started)
         with pytest.raises(hotcalls.CallError, match="no memory"):
             Background(lambda: ran.append(True), "test")
-    begun[0].join(10)
+    begun[0].join(60)
     assert not begun[0].is_alive()
     assert ran == []
 
@@ -80,7 +80,7 @@ def test_thread_that_is_counted_on_begins_when_there_is_memory() -> None:
 
     # Like the frame of a function, b"x" * sys.maxsize has no memory before anything of it runs.
     tries = itertools.starmap(operator.mul, [(b"x", sys.maxsize), (Begun(), 1)])
-    Background(functools.partial(next, tries), "test").join(10)
+    Background(functools.partial(next, tries), "test").join(60)
     assert ran == [True]
 
 
@@ -92,7 +92,7 @@ def test_thread_that_had_begun_is_not_begun_again() -> None:
         ran.append(True)
         raise MemoryError
 
-    Background(run, "test").join(10)
+    Background(run, "test").join(60)
     assert ran == [True]
 
 
