@@ -91,7 +91,7 @@ enum hc_status hc_enclave_mode(enum hc_mode mode)
         return g_port_error;
     if (mode > HC_MODE_SWITCH)
         return HC_ERR_ARGUMENT;
-    port->mode = mode;
+    endpoint_set_calls(caller(), port, mode, port->timeout);
     return HC_OK;
 }
 
@@ -101,8 +101,9 @@ enum hc_status hc_enclave_timeout(uint64_t ns)
     if (port == NULL)
         return g_port_error;
     uint64_t us = ns / 1000u + (ns % 1000u != 0);
-    port->timeout =
+    uint64_t timeout =
         us > UINT64_MAX / 2u / g_endpoint.cycles_per_us ? 0 : us * g_endpoint.cycles_per_us;
+    endpoint_set_calls(caller(), port, port->mode, timeout);
     return HC_OK;
 }
 

@@ -116,6 +116,13 @@ void endpoint_free(struct endpoint *endpoint);
  * Async-signal-safe, except for a thread's first call.
  */
 struct hc_port *endpoint_port(struct endpoint *endpoint, enum hc_status *status);
+
+/*
+ * How the calling thread calls from here on, by `port`, which endpoint_port has just returned, and
+ * by every other that it returns. In a call of the other side: how that call calls back.
+ */
+void endpoint_set_calls(struct endpoint *endpoint, struct hc_port *port, enum hc_mode mode,
+                        uint64_t timeout);
 /* Gives back the slots that the calling thread holds. Done by itself when a thread ends. */
 void endpoint_release_thread(void);
 

@@ -4,7 +4,8 @@
  *
  * Either side. A thread that runs a call calls back over the lanes of that call's slot. A thread
  * of its own takes a slot at its first call, and one more whenever all that it has are busy (a
- * signal handler on top of a call) or stuck (a call was given up and is still being run).
+ * signal handler on top of a call) or stuck (a call was given up and is still being run). Which
+ * one a call goes by is not the thread's choice, so what it sets holds for all.
  */
 #define _GNU_SOURCE
 #include "endpoint.h"
@@ -14,6 +15,9 @@
 struct held {
     struct endpoint *endpoint; /* NULL: not there (yet) */
     struct hc_slot *slot;
+    /* What the thread has set for its calls; the port's may be another during a call. */
+    uint64_t timeout;
+    enum hc_mode mode;
 };
 
 struct thread_state {
@@ -194,6 +198,43 @@ void endpoint_close(struct endpoint *endpoint)
     release(&g_state, endpoint);
 }
 
+static void set_up(struct hc_port *port, enum hc_mode mode, uint64_t timeout)
+{
+    port->mode = mode;
+    port->timeout = timeout;
+}
+
+/* The port of the call that the thread runs, if it is one of this endpoint and is waited for. */
+static struct hc_port *port_of_chain(const struct endpoint *endpoint)
+{
+    struct hc_port *current = g_state.thread.current;
+    return current != NULL && current->end == &endpoint->end && !current->busy &&
+                   !current->running.detached
+               ? current
+               : NULL;
+}
+
+void endpoint_set_calls(struct endpoint *endpoint, struct hc_port *port, enum hc_mode mode,
+                        uint64_t timeout)
+{
+    struct thread_state *state = &g_state;
+    struct hc_port *chain = port_of_chain(endpoint);
+    bool own = chain == NULL;
+    set_up(port, mode, timeout);
+    if (chain != NULL)
+        set_up(chain, mode, timeout);
+    for (uint32_t i = 0; i < state->count; i++)
+        own = own || (state->held[i].endpoint == endpoint && &state->held[i].slot->port == chain);
+    /* A thread of the runtime that runs somebody's call speaks for that call alone. */
+    for (uint32_t i = 0; own && i < state->count; i++) {
+        if (state->held[i].endpoint != endpoint)
+            continue;
+        state->held[i].mode = mode;
+        state->held[i].timeout = timeout;
+        set_up(&state->held[i].slot->port, mode, timeout);
+    }
+}
+
 /*
  * Takes one more slot for the thread. An entry is reserved before it is filled: a signal handler
  * that comes in between takes the next one.
@@ -225,9 +266,20 @@ static struct hc_port *one_more(struct endpoint *endpoint, enum hc_status *statu
             state->count = entry;
         return NULL;
     }
-    state->held[entry].slot = slot;
+    struct held *held = &state->held[entry];
+    held->slot = slot;
+    held->mode = HC_MODE_DEFAULT;
+    held->timeout = 0;
+    for (uint32_t i = 0; i < entry; i++) {
+        if (state->held[i].endpoint == endpoint) {
+            held->mode = state->held[i].mode;
+            held->timeout = state->held[i].timeout;
+            break;
+        }
+    }
+    set_up(&slot->port, held->mode, held->timeout);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    state->held[entry].endpoint = endpoint;
+    held->endpoint = endpoint;
     *status = HC_OK;
     return &slot->port;
 }
@@ -247,15 +299,9 @@ void endpoint_give_port(struct endpoint *endpoint, struct hc_port *port)
     give_slot(endpoint, port->slot);
 }
 
-struct hc_port *endpoint_port(struct endpoint *endpoint, enum hc_status *status)
+static struct hc_port *own_port(struct endpoint *endpoint, enum hc_status *status)
 {
     struct thread_state *state = &g_state;
-    struct hc_port *current = state->thread.current;
-    *status = HC_OK;
-    /* In a call of the other side, and that call is waited for: its chain goes on. */
-    if (current != NULL && current->end == &endpoint->end && !current->busy &&
-        !current->running.detached && (!current->stuck || hc_port_recover(current)))
-        return current;
     for (uint32_t i = 0; i < state->count; i++) {
         if (state->held[i].endpoint != endpoint)
             continue;
@@ -266,4 +312,17 @@ struct hc_port *endpoint_port(struct endpoint *endpoint, enum hc_status *status)
             return port;
     }
     return one_more(endpoint, status);
+}
+
+struct hc_port *endpoint_port(struct endpoint *endpoint, enum hc_status *status)
+{
+    struct hc_port *chain = port_of_chain(endpoint);
+    *status = HC_OK;
+    /* In a call of the other side, and that call is waited for: its chain goes on. */
+    if (chain != NULL && (!chain->stuck || hc_port_recover(chain)))
+        return chain;
+    struct hc_port *port = own_port(endpoint, status);
+    if (HC_UNLIKELY(chain != NULL) && port != NULL)
+        set_up(port, chain->mode, chain->timeout);
+    return port;
 }

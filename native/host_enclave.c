@@ -162,7 +162,7 @@ enum hc_status hc_thread_mode(hc_enclave *enclave, enum hc_mode mode)
         return hc_host_port_error(enclave);
     if (mode > HC_MODE_SWITCH)
         return HC_ERR_ARGUMENT;
-    port->mode = mode;
+    endpoint_set_calls(&enclave->endpoint, port, mode, port->timeout);
     return HC_OK;
 }
 
@@ -173,9 +173,10 @@ enum hc_status hc_thread_timeout(hc_enclave *enclave, uint64_t ns)
         return hc_host_port_error(enclave);
     /* Rounded up to a microsecond; a timeout of years is none. */
     uint64_t us = ns / 1000u + (ns % 1000u != 0);
-    port->timeout = us > UINT64_MAX / 2u / enclave->endpoint.cycles_per_us
-                        ? 0
-                        : us * enclave->endpoint.cycles_per_us;
+    uint64_t timeout = us > UINT64_MAX / 2u / enclave->endpoint.cycles_per_us
+                           ? 0
+                           : us * enclave->endpoint.cycles_per_us;
+    endpoint_set_calls(&enclave->endpoint, port, port->mode, timeout);
     return HC_OK;
 }
 

@@ -10,7 +10,18 @@
 
 #include <hotcalls/hotcalls.h>
 
-enum { F_PING, F_DIE, F_FOREVER, F_SPIN_US, F_OCALL, F_ORPHAN, F_PRIVATE, F_COUNT };
+enum {
+    F_PING,
+    F_DIE,
+    F_FOREVER,
+    F_SPIN_US,
+    F_OCALL,
+    F_ORPHAN,
+    F_PRIVATE,
+    F_ARM,
+    F_PATIENCE,
+    F_COUNT
+};
 enum { G_PING, G_KILL, G_BLOCK, G_CALL_IN, G_COUNT };
 
 /* How an enclave ends itself. */
@@ -44,15 +55,16 @@ static inline enum hc_status fault_call(struct hc_port *port, uint32_t id, uint6
 
 #include "check.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
 static const struct hc_function g_fault_ecalls[F_COUNT] = {
-    {"ping", NULL, 0, NULL},   {"die", NULL, 0, NULL},   {"forever", NULL, 0, NULL},
-    {"spin", NULL, 0, NULL},   {"ocall", NULL, 0, NULL}, {"orphan", NULL, 0, NULL},
-    {"private", NULL, 0, NULL}};
+    {"ping", NULL, 0, NULL},    {"die", NULL, 0, NULL},   {"forever", NULL, 0, NULL},
+    {"spin", NULL, 0, NULL},    {"ocall", NULL, 0, NULL}, {"orphan", NULL, 0, NULL},
+    {"private", NULL, 0, NULL}, {"arm", NULL, 0, NULL},   {"patience", NULL, 0, NULL}};
 
 static uint32_t g_in_ocall;       /* how many threads are in G_BLOCK; atomic */
 static uint32_t g_release_ocalls; /* lets them go; atomic */
@@ -70,6 +82,31 @@ static inline uint64_t fault_now_ms(void)
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+/* How many files a folder has, such as /proc/self/fd. */
+static inline uint32_t fault_entries(const char *path)
+{
+    uint32_t count = 0;
+    DIR *folder = opendir(path);
+    CHECK(folder != NULL);
+    while (readdir(folder) != NULL)
+        count++;
+    (void)closedir(folder);
+    return count;
+}
+
+/* How many lines of a file have this in them. */
+static inline uint32_t fault_lines(const char *path, const char *text)
+{
+    uint32_t count = 0;
+    char line[512];
+    FILE *file = fopen(path, "re");
+    CHECK(file != NULL);
+    while (fgets(line, sizeof line, file) != NULL)
+        count += strstr(line, text) != NULL;
+    (void)fclose(file);
+    return count;
 }
 
 static inline enum hc_status g_ping(struct hc_frame *frame)

@@ -14,7 +14,6 @@
 #define CHECK_OWN_MAIN
 #include "fault.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -79,29 +78,6 @@ static int install(int number)
                         &program);
 }
 
-static uint32_t entries(const char *path)
-{
-    uint32_t count = 0;
-    DIR *folder = opendir(path);
-    CHECK(folder != NULL);
-    while (readdir(folder) != NULL)
-        count++;
-    (void)closedir(folder);
-    return count;
-}
-
-static uint32_t lines(const char *path)
-{
-    uint32_t count = 0;
-    char line[512];
-    FILE *file = fopen(path, "re");
-    CHECK(file != NULL);
-    while (fgets(line, sizeof line, file) != NULL)
-        count++;
-    (void)fclose(file);
-    return count;
-}
-
 /* The child: one launch under the filter, with a look at what is left, then one that must work. */
 static int launch_and_look(const struct kind *kind)
 {
@@ -114,8 +90,8 @@ static int launch_and_look(const struct kind *kind)
     /* One launch before: thread stacks are cached, locks of libc are made. */
     CHECK_EQ(hc_launch(&options, &enclave, &error), HC_OK);
     hc_close(enclave);
-    uint32_t fds = entries("/proc/self/fd"), maps = lines("/proc/self/maps");
-    CHECK_EQ(entries("/proc/self/task"), 3);
+    uint32_t fds = fault_entries("/proc/self/fd"), maps = fault_lines("/proc/self/maps", "");
+    CHECK_EQ(fault_entries("/proc/self/task"), 3);
 
     int listener = install(kind->number);
     CHECK(listener >= 0);
@@ -133,11 +109,11 @@ static int launch_and_look(const struct kind *kind)
         CHECK(enclave == NULL);
     }
     uint32_t tasks = 0;
-    for (int i = 0; i < 100 && (tasks = entries("/proc/self/task")) != 3; i++)
+    for (int i = 0; i < 100 && (tasks = fault_entries("/proc/self/task")) != 3; i++)
         fault_sleep_ms(2);
     CHECK_EQ(tasks, 3);
-    CHECK_EQ(entries("/proc/self/fd"), fds + 1u); /* the listener */
-    CHECK(lines("/proc/self/maps") <= maps + 1u); /* what read the maps */
+    CHECK_EQ(fault_entries("/proc/self/fd"), fds + 1u);     /* the listener */
+    CHECK(fault_lines("/proc/self/maps", "") <= maps + 1u); /* what read the maps */
     CHECK_EQ(waitpid(-1, NULL, WNOHANG | __WALL), -1);
     CHECK_EQ(errno, ECHILD);
     CHECK_EQ(hc_launch(&options, &enclave, &error), HC_OK);

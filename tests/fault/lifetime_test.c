@@ -3,7 +3,6 @@
 #define FAULT_HOST
 #include "fault.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <sys/prctl.h>
@@ -14,26 +13,10 @@ struct usage {
     uint32_t descriptors, mappings, threads;
 };
 
-static uint32_t entries(const char *path)
-{
-    uint32_t count = 0;
-    DIR *folder = opendir(path);
-    CHECK(folder != NULL);
-    while (readdir(folder) != NULL)
-        count++;
-    (void)closedir(folder);
-    return count;
-}
-
 static struct usage usage(void)
 {
-    char line[512];
-    struct usage now = {entries("/proc/self/fd"), 0, entries("/proc/self/task")};
-    FILE *maps = fopen("/proc/self/maps", "re");
-    CHECK(maps != NULL);
-    while (fgets(line, sizeof line, maps) != NULL)
-        now.mappings++;
-    (void)fclose(maps);
+    struct usage now = {fault_entries("/proc/self/fd"), fault_lines("/proc/self/maps", ""),
+                        fault_entries("/proc/self/task")};
     return now;
 }
 
@@ -259,6 +242,50 @@ TEST(test_call_that_never_returns_times_out_and_the_thread_goes_on)
         fault_ping(enclave);
         CHECK_EQ(hc_thread_timeout(enclave, 30000000), HC_OK);
     }
+    hc_close(enclave);
+}
+
+TEST(test_timeout_of_a_thread_holds_when_its_calls_go_by_another_port)
+{
+    hc_enclave *enclave = fault_launch();
+    CHECK_EQ(hc_thread_timeout(enclave, 20000000), HC_OK);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(fault_host_call(enclave, F_FOREVER, 0, 0), HC_ERR_TIMEOUT);
+    hc_close(enclave);
+}
+
+TEST(test_timeout_that_is_taken_back_is_so_for_each_port)
+{
+    hc_enclave *enclave = fault_launch();
+    CHECK_EQ(hc_thread_timeout(enclave, 2000000), HC_OK);
+    CHECK_EQ(fault_host_call(enclave, F_SPIN_US, 100000, 0), HC_ERR_TIMEOUT);
+    CHECK_EQ(hc_thread_timeout(enclave, 0), HC_OK);
+    /* By then the first port has recovered, at latest in the last one. */
+    for (int i = 0; i < 4; i++)
+        CHECK_EQ(fault_host_call(enclave, F_SPIN_US, 100000, 0), HC_OK);
+    hc_close(enclave);
+}
+
+static void *give_up_twice(void *enclave)
+{
+    CHECK_EQ(fault_host_call(enclave, F_PATIENCE, 2, 0), HC_OK);
+    return NULL;
+}
+
+TEST(test_timeout_of_an_ecall_holds_for_its_ocall_after_one_that_was_given_up)
+{
+    hc_enclave *enclave = fault_launch();
+    struct hc_port *port = hc_host_port(enclave);
+    pthread_t thread;
+    CHECK(port != NULL);
+    CHECK_EQ(pthread_create(&thread, NULL, give_up_twice, enclave), 0);
+    uint64_t given_up = 0;
+    for (uint64_t from = fault_now_ms(); given_up != 2u; fault_sleep_ms(5)) {
+        CHECK(fault_now_ms() - from < 30000u);
+        CHECK_EQ(fault_call(port, F_PATIENCE, 0, 0, &given_up), HC_OK);
+    }
+    __atomic_store_n(&g_release_ocalls, 1u, __ATOMIC_SEQ_CST);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
     hc_close(enclave);
 }
 

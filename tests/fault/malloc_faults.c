@@ -12,7 +12,6 @@
 #define CHECK_OWN_MAIN
 #include "fault.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
 
@@ -49,29 +48,6 @@ void *calloc(size_t count, size_t size)
 void *realloc(void *old, size_t size)
 {
     return fails() ? NULL : __libc_realloc(old, size);
-}
-
-static uint32_t entries(const char *path)
-{
-    uint32_t count = 0;
-    DIR *folder = opendir(path);
-    CHECK(folder != NULL);
-    while (readdir(folder) != NULL)
-        count++;
-    (void)closedir(folder);
-    return count;
-}
-
-static uint32_t channels(void)
-{
-    uint32_t count = 0;
-    char line[512];
-    FILE *file = fopen("/proc/self/maps", "re");
-    CHECK(file != NULL);
-    while (fgets(line, sizeof line, file) != NULL)
-        count += strstr(line, "/memfd:") != NULL;
-    (void)fclose(file);
-    return count;
 }
 
 /* From another thread, which has no slot yet and gets one. */
@@ -117,19 +93,19 @@ int main(void)
     uint32_t refused = 0, n;
     for (int i = 0; i < 2; i++)
         CHECK_EQ(attempt(0, &error), HC_OK);
-    uint32_t fds = entries("/proc/self/fd"), tasks = entries("/proc/self/task");
-    uint32_t maps = channels();
+    uint32_t fds = fault_entries("/proc/self/fd"), tasks = fault_entries("/proc/self/task");
+    uint32_t maps = fault_lines("/proc/self/maps", "/memfd:");
     for (n = 1; n < RUNS_MAX; n++) {
         enum hc_status status = attempt(n, &error);
         if (!g_triggered)
             break;
         (void)printf("malloc %u: %s\n", n, status == HC_OK ? "did without" : error.text);
         refused += status != HC_OK;
-        for (int i = 0; i < 100 && entries("/proc/self/task") != tasks; i++)
+        for (int i = 0; i < 100 && fault_entries("/proc/self/task") != tasks; i++)
             fault_sleep_ms(2);
-        CHECK_EQ(entries("/proc/self/task"), tasks);
-        CHECK_EQ(entries("/proc/self/fd"), fds);
-        CHECK_EQ(channels(), maps);
+        CHECK_EQ(fault_entries("/proc/self/task"), tasks);
+        CHECK_EQ(fault_entries("/proc/self/fd"), fds);
+        CHECK_EQ(fault_lines("/proc/self/maps", "/memfd:"), maps);
     }
     CHECK(n < RUNS_MAX);
     (void)printf("failed=%u refused=%u\n", n - 1u, refused);

@@ -21,9 +21,23 @@ def host(path: Path) -> Path:
     return native.build(path.stem, [path, *native.sources(*native.HOST)], native.PLAIN)
 
 
-@pytest.mark.parametrize(
-    "path, name", CASES, ids=[f"{path.stem}-{name.removeprefix('test_')}" for path, name in CASES]
-)
+def marked() -> list[object]:
+    """Each as a parameter; that ends are noticed and timeouts hold are promises."""
+    return [
+        pytest.param(
+            path,
+            name,
+            id=f"{path.stem}-{name.removeprefix('test_')}",
+            marks=[
+                *([pytest.mark.claim("P-DEATH")] if path.stem == "death_test" else []),
+                *([pytest.mark.claim("E-BOUND", "H-BOUND")] if "timeout" in name else []),
+            ],
+        )
+        for path, name in CASES
+    ]
+
+
+@pytest.mark.parametrize("path, name", marked())
 def test_fault(path: Path, name: str) -> None:
     environment = {
         "FAULT_IMAGE": str(native.build_enclave(HERE / "fault_enclave.c")),
