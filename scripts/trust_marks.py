@@ -161,7 +161,10 @@ WANTED = (
                 "test_host_killed_at_any_step_of_a_launch_and_of_calls_leaves_nothing",
                 "test_server_killed_at_any_step_leaves_nothing_and_its_client_is_told",
                 "test_run_killed_at_any_step_leaves_nothing",
-            )
+            ),
+            "fault/test_step_deaths.py": (
+                "test_side_killed_at_any_step_of_a_call_is_told_and_leaves_nothing",
+            ),
         },
     ),
 )
