@@ -133,6 +133,17 @@ def _join(kind: int, pid: int, address: int) -> int:
     return result
 
 
+def _namespace(command: int, pid: int, address: int) -> int:
+    """PIDFD_GET_…_NAMESPACE of Linux 6.11."""
+    pidfd = _pidfd(pid)
+    fd = libc.ioctl(pidfd, command, 0)
+    result = outcome(fd)
+    if fd >= 0:
+        os.close(fd)
+    os.close(pidfd)
+    return result
+
+
 def _compare(kind: int, pid: int, address: int) -> int:
     return 0 if libc.syscall(SYSCALLS["kcmp"], os.getpid(), pid, kind, 0, 0) >= 0 else (
         ctypes.get_errno()
@@ -341,7 +352,15 @@ def _calls() -> list[Look]:
         Look(f"setns {name}", "L-NAMESPACE", _part(_join, kind), works=False)
         for name, kind in (
             ("user", 0x10000000), ("mount", 0x20000), ("pid", 0x20000000), ("net", 0x40000000),
-            ("ipc", 0x08000000), ("uts", 0x04000000), ("cgroup", 0x02000000),
+            ("ipc", 0x08000000), ("uts", 0x04000000), ("cgroup", 0x02000000), ("time", 0x80),
+        )
+    ]  # fmt: skip
+    found += [
+        Look(f"namespace of a pidfd, {name}", "L-NAMESPACE", _part(_namespace, 0xFF00 | number),
+             REFUSED | {errno.ENOTTY}, works=False)
+        for name, number in (
+            ("cgroup", 1), ("ipc", 2), ("mount", 3), ("net", 4), ("pid", 5), ("time", 7),
+            ("user", 9), ("uts", 10),
         )
     ]  # fmt: skip
     found.append(Look("prlimit, more core", "L-CORE", _raise_core, works=False))
