@@ -158,6 +158,17 @@ static bool all_ended(pid_t child, int *status)
     return false;
 }
 
+/* What is left holds what we write to open. */
+static void end_the_rest(void)
+{
+    int pid;
+    FILE *file = fopen("/proc/thread-self/children", "re");
+    CHECK(file != NULL);
+    while (fscanf(file, "%d", &pid) == 1)
+        (void)kill((pid_t)pid, SIGKILL);
+    (void)fclose(file);
+}
+
 /* False once there are fewer steps. */
 static bool die_at(uint64_t n)
 {
@@ -175,6 +186,7 @@ static bool die_at(uint64_t n)
     if (!ended || !right) {
         (void)fprintf(stderr, "step %llu: %s; the host ended with %x\n", (unsigned long long)n,
                       ended ? "all ended" : "a process is left", (unsigned)status);
+        end_the_rest();
         exit(1);
     }
     return *g_died != 0;
