@@ -134,6 +134,7 @@ WANTED = (
             "fault/test_nth_call.py": (
                 "test_launch_with_a_failing_call_is_an_error_that_leaves_nothing",
                 "test_run_with_a_failing_call_says_so_and_leaves_nothing",
+                "test_server_with_a_failing_call_says_so_or_serves_and_leaves_nothing",
             ),
             "fault/test_shortage.py": (
                 "test_launch_under_a_limit_is_refused_until_it_suffices",
