@@ -114,6 +114,7 @@ void run_path_forbid_own(int fd);
 /* A unix socket's path, judged under rules of paths; see run_path.c. */
 long run_path_socket(uint32_t row, const char *path, bool binding, char *way, size_t room,
                      int *handle);
+void run_path_socket_made(int handle);
 /* The real name of what is open as `fd`. */
 bool run_path_name(int fd, char name[PATH_MAX]);
 /* Is this call judged by a name that it gives, under rules of paths? */

@@ -189,17 +189,25 @@ static long answer_link(const struct run_call *call, const char *text)
     return (long)size;
 }
 
-/* Cuts what is open as a handle. */
-static long cut(int handle, int64_t length)
+/*
+ * Cuts what is open as a handle, by its name in /proc: opened for writing and closed again, it would
+ * take from the program the record locks that it has on it (run_fd.c).
+ */
+long run_path_cut(int handle, int64_t length)
 {
-    char again[32];
+    char way[32];
     struct stat status;
     if (fstat(handle, &status) != 0)
         return -errno;
     if (!S_ISREG(status.st_mode))
         return S_ISDIR(status.st_mode) ? -EISDIR : -EINVAL;
-    (void)snprintf(again, sizeof again, "self/fd/%d", handle);
-    long fd = run_path_open(g_run_proc, again, O_WRONLY | O_CLOEXEC, 0);
+    (void)snprintf(way, sizeof way, "/proc/self/fd/%d", handle);
+    if (run_path_hold_root()) {
+        long result = run_plain(SYS_truncate, (const long[6]){(long)(uintptr_t)way, (long)length});
+        run_path_let_go_root();
+        return result;
+    }
+    long fd = run_path_open(g_run_proc, way + sizeof "/proc", O_WRONLY | O_CLOEXEC, 0);
     if (fd < 0)
         return fd;
     long result = ftruncate((int)fd, length) == 0 ? 0 : -errno;
@@ -229,6 +237,7 @@ static long through(const struct run_call *call, const struct target *targets,
 {
     char ways[2][NAME_MAX + 64];
     int held[2] = {-1, -1};
+    bool rooted = false;
     struct run_call made = *call;
     /* What is opened on the mount of the root is no procfs (run_open.c). */
     if (call->id == ROW_chroot && run_path_is_proc(places[0].handle))
@@ -238,7 +247,7 @@ static long through(const struct run_call *call, const struct target *targets,
     if (places[0].handle >= 0 && call->id == ROW_statfs)
         return run_plain(SYS_fstatfs, (const long[6]){places[0].handle, (long)call->a[1]});
     if (places[0].handle >= 0 && call->id == ROW_truncate)
-        return cut(places[0].handle, (int64_t)call->a[1]);
+        return run_path_cut(places[0].handle, (int64_t)call->a[1]);
     for (uint32_t i = 0; i < count; i++) {
         const struct target *target = &targets[i];
         const struct place *place = &places[i];
@@ -252,8 +261,8 @@ static long through(const struct run_call *call, const struct target *targets,
             continue;
         }
         const char *way = ways[i];
-        /* Without a directory of its own a call needs a name that begins at the root. A program
-         * that has changed its root has no /proc there, and its call fails. */
+        /* Without a directory of its own a call needs a name that begins at the root, which fails
+         * where the program has changed its root. */
         if (place->last[0] != '\0' && target->dirfd >= 0) {
             made.a[target->dirfd] = (uint64_t)place->handle;
             way = place->last;
@@ -266,10 +275,20 @@ static long through(const struct run_call *call, const struct target *targets,
                            place->last);
             if (target->dirfd >= 0)
                 made.a[target->dirfd] = (uint64_t)g_run_proc;
+            else
+                rooted = true;
         }
         made.a[target->path] = (uint64_t)(uintptr_t)way;
     }
-    return let_go(held, run_raw(&made));
+    if (call->id == ROW_chroot)
+        return run_path_change_root(ways[0]);
+    if (!rooted)
+        return let_go(held, run_raw(&made));
+    if (!run_path_hold_root())
+        return let_go(held, -ENOENT);
+    long result = run_raw(&made);
+    run_path_let_go_root();
+    return let_go(held, result);
 }
 
 static long judged(const struct run_call *call, const struct target *targets, uint32_t count)
@@ -310,6 +329,9 @@ long run_path(struct run_call *call)
     struct target targets[2];
     if (call->id == ROW_openat)
         return run_open(call);
+    /* It waits for those who hold the root. */
+    if (call->id == ROW_chroot && call->trying)
+        return RUN_MUST_BLOCK;
     uint32_t count = targets_of(call, targets);
     for (uint32_t i = 0; i < count; i++) {
         int8_t at = targets[i].path;

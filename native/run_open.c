@@ -63,13 +63,7 @@ static int cut(int fd, int flags)
         return S_ISDIR(status.st_mode) ? EISDIR : 0;
     if ((flags & O_ACCMODE) != O_RDONLY)
         return ftruncate(fd, 0) == 0 ? 0 : errno;
-    char again[32];
-    (void)snprintf(again, sizeof again, "self/fd/%d", fd);
-    long writable = run_path_open(g_run_proc, again, O_WRONLY | O_TRUNC | O_CLOEXEC, 0);
-    if (writable < 0)
-        return (int)-writable;
-    (void)close((int)writable);
-    return 0;
+    return (int)-run_path_cut(fd, 0);
 }
 
 /*

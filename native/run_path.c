@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 int g_run_proc = -1;
@@ -233,12 +234,50 @@ int run_path_ask(uint32_t row, enum run_path_use use, int fd, const char *last)
     return run_policy_path(row, use, name);
 }
 
+/*
+ * In a root of its own the program makes /proc, and what we would be led to there: links to what
+ * nobody has judged.
+ */
+static pthread_rwlock_t g_root_lock = PTHREAD_RWLOCK_INITIALIZER;
+static bool g_root_changed;
+
+/* A connect that waits holds the root as long. */
+#define ROOT_WAIT_S 1
+
+bool run_path_hold_root(void)
+{
+    if (pthread_rwlock_rdlock(&g_root_lock) != 0)
+        return false;
+    if (!g_root_changed)
+        return true;
+    (void)pthread_rwlock_unlock(&g_root_lock);
+    return false;
+}
+
+void run_path_let_go_root(void)
+{
+    (void)pthread_rwlock_unlock(&g_root_lock);
+}
+
+long run_path_change_root(const char *way)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += ROOT_WAIT_S;
+    if (pthread_rwlock_timedwrlock(&g_root_lock, &until) != 0)
+        return -EBUSY;
+    long result = g_root_changed ? -ENOENT : run_plain(SYS_chroot, (const long[6]){(long)way});
+    g_root_changed = g_root_changed || result == 0;
+    (void)pthread_rwlock_unlock(&g_root_lock);
+    return result;
+}
+
 /* ---- sockets with names ------------------------------------------------------------------------- */
 
 /*
  * A unix socket's path is resolved here, judged, and replaced by a way through our own handle: to
- * the socket itself, or for bind to the directory that it is to be in. 0 or -errno; the handle is
- * to be closed when the call has been made.
+ * the socket itself, or for bind to the directory that it is to be in. 0 or -errno; the handle goes
+ * to run_path_socket_made when the call has been made.
  */
 long run_path_socket(uint32_t row, const char *path, bool binding, char *way, size_t room,
                      int *handle)
@@ -255,12 +294,22 @@ long run_path_socket(uint32_t row, const char *path, bool binding, char *way, si
     if (refused == 0 && (size_t)snprintf(way, room, "/proc/self/fd/%d%s%s", (int)fd,
                                          last != NULL ? "/" : "", last != NULL ? last : "") >= room)
         refused = ENAMETOOLONG;
+    if (refused == 0 && !run_path_hold_root())
+        refused = ENOENT;
     if (refused != 0) {
         (void)close((int)fd);
         return -refused;
     }
     *handle = (int)fd;
     return 0;
+}
+
+void run_path_socket_made(int handle)
+{
+    if (handle < 0)
+        return;
+    run_path_let_go_root();
+    (void)close(handle);
 }
 
 /* The program's own file, which this process may not be allowed to read by its name in /proc. */

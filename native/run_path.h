@@ -29,6 +29,16 @@ long run_path_open(int dirfd, const char *path, int flags, uint32_t mode);
  * when it ends with a slash. */
 long run_path_parent(int dirfd, const char *path, const char **last);
 bool run_path_is_own_exe(const char *path);
+/*
+ * A call that takes no directory is led to a handle of ours by /proc, which is found there as long as
+ * the program has not changed its root. True: it has not, and will not before it is let go.
+ */
+bool run_path_hold_root(void);
+void run_path_let_go_root(void);
+/* chroot(2) to the name `way`, when nobody holds the root. */
+long run_path_change_root(const char *way);
+/* run_names.c: 0 or -errno. */
+long run_path_cut(int handle, int64_t length);
 /* run_open.c: openat. */
 long run_open(struct run_call *call);
 const char *run_path_program(void);

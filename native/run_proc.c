@@ -9,7 +9,7 @@
  * marked as such, and nothing can be reached by way of it.
  */
 #define _GNU_SOURCE
-#include "run.h"
+#include "run_path.h"
 
 #include <fcntl.h>
 #include <stddef.h>
@@ -46,8 +46,8 @@ long run_proc_open_list(const char *path, int flags)
     int refused = run_policy_has_paths() ? run_policy_path(ROW_openat, RUN_PATH_READ, path) : 0;
     if (refused != 0)
         return -refused;
-    (void)snprintf(directory, sizeof directory, "/proc/%d", g_run_program);
-    long fd = open(directory, O_DIRECTORY | (flags & O_CLOEXEC));
+    (void)snprintf(directory, sizeof directory, "%d", g_run_program);
+    long fd = openat(g_run_proc, directory, O_DIRECTORY | (flags & O_CLOEXEC));
     if (fd < 0)
         return -errno;
     if (fd >= (long)g_run_top) {

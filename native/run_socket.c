@@ -155,8 +155,7 @@ static long to_address(struct run_call *call)
         result = run_interruptible(call->row->number, arguments);
         run_total_connect_end(place);
     }
-    if (handle >= 0)
-        (void)close(handle);
+    run_path_socket_made(handle);
     return result;
 }
 
@@ -319,8 +318,7 @@ static long send_message(struct run_call *call)
     long arguments[6] = {(long)call->a[0], (long)(uintptr_t)&message, (long)flags, 0, 0, 0};
     long result = error != 0 ? error : run_interruptible(SYS_sendmsg, arguments);
     let_go(&rights);
-    if (handle >= 0)
-        (void)close(handle);
+    run_path_socket_made(handle);
     if (error != 0)
         return error;
     return run_tried_write(call, result, data.iov_len, tries);

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -65,6 +66,59 @@ print(os.listdir("/"), open("/file").read())
         f"/proc/{os.getpid()} Permission denied",
         "['file'] here",
     ], done.stderr
+
+
+@pytest.mark.claim("D-DEPUTY", "D-POLICY")
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot is root's")
+@pytest.mark.parametrize("mode", enclosed.MODES)
+def test_a_program_does_not_lead_the_host_by_a_proc_of_its_own(
+    mode: str, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    """Calls without a directory name by /proc what has been judged; in a new root, by whose?"""
+    text = """
+import os, socket, sys
+os.chroot(sys.argv[1])
+os.chdir("/")
+os.makedirs("proc/self/fd")
+for number in range(3, 100):
+    os.symlink("/kept/file", f"proc/self/fd/{number}")
+def attempt(what, call, *arguments):
+    try:
+        call(*arguments)
+        print(what, "was done")
+    except OSError as error:
+        print(what, error.strerror)
+attempt("marking", os.setxattr, "/other", "user.mark", b"1")
+attempt("looking", os.getxattr, "/other", "user.secret")
+attempt("listing", os.listxattr, "/other")
+attempt("removing", os.removexattr, "/other", "user.secret")
+attempt("cutting", os.truncate, "/other", 2)
+attempt("connecting", socket.socket(socket.AF_UNIX).connect, "/socket")
+attempt("changing root", os.chroot, "/folder")
+attempt("seeing", os.lstat, "/proc/self/fd/0")
+print(sorted(os.listdir("/")))
+"""
+    for name in ("kept", "folder"):
+        (tmp_path / name).mkdir()
+    for name in ("kept/file", "other"):
+        (tmp_path / name).write_text("text")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        os.setxattr(tmp_path / "kept" / "file", "user.secret", b"secret")
+        policy = tmp_path / "policy.toml"
+        policy.write_text(f'InaccessiblePaths = "{tmp_path}/kept"\n')
+        line = enclosed.inside(mode, sys.executable, "-c", text, str(tmp_path))
+        at = line.index("--")
+        done = enclosed.run([*line[:at], "--policy", str(policy), *line[at:]])
+    assert done.returncode == 0, done.stderr
+    told = dict(re.findall(r"^(\w+(?: root)?) (.*)$", done.stdout, re.MULTILINE))
+    missing = "No such file or directory"
+    for what in ("marking", "looking", "listing", "removing", "connecting", "changing root"):
+        assert told[what] == missing, done.stdout
+    record_property("count:calls by a name of the program's own /proc", len(told))
+    assert os.listxattr(tmp_path / "kept" / "file") == ["user.secret"]
+    assert (tmp_path / "kept" / "file").read_text() == "text"
+    assert (told["cutting"], (tmp_path / "other").read_text()) == ("was done", "te")
 
 
 @pytest.mark.claim("D-DEPUTY", "D-POLICY")
