@@ -11,7 +11,9 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -163,7 +165,8 @@ static int resolve(const struct run_call *call, const struct target *target, int
         last = NULL;
         place->last[0] = '\0';
         place->within = target->last;
-        handle = run_fd_open_own(dirfd, path, O_PATH);
+        bool itself = call->id == ROW_inotify_add_watch && (call->a[2] & IN_DONT_FOLLOW) != 0;
+        handle = run_fd_open_own(dirfd, path, O_PATH | (itself ? O_NOFOLLOW : 0));
     }
     if (handle < 0)
         return (int)-handle;
@@ -282,6 +285,9 @@ static long through(const struct run_call *call, const struct target *targets,
     }
     if (call->id == ROW_chroot)
         return run_path_change_root(ways[0]);
+    /* The way to a handle is a link, of which the handle holds what is meant. */
+    if (call->id == ROW_inotify_add_watch)
+        made.a[2] &= ~(uint64_t)IN_DONT_FOLLOW;
     if (!rooted)
         return let_go(held, run_raw(&made));
     if (!run_path_hold_root())
@@ -311,6 +317,26 @@ static long judged(const struct run_call *call, const struct target *targets, ui
     return result;
 }
 
+/* The name of one of the program's descriptors (run_path_rewrite), itself and not what it leads to. */
+static bool is_descriptor(const char *path)
+{
+    static const char head[] = "/proc/self/fd/";
+    if (strncmp(path, head, sizeof head - 1u) != 0 || strchr(path + sizeof head - 1u, '/') != NULL)
+        return false;
+    return run_fd_owned(strtol(path + sizeof head - 1u, NULL, 10));
+}
+
+/* Its own descriptors' names lie among ours, so what is asked about one is not judged by where it is. */
+static long of_descriptor(const struct run_call *call, const struct target *target,
+                          const char *path)
+{
+    struct run_call made = *call;
+    int refused = run_policy_has_paths() ? run_policy_path(call->id, target->use, path) : 0;
+    made.a[target->dirfd] = (uint64_t)g_run_proc;
+    made.a[target->path] = (uint64_t)(uintptr_t)(path + sizeof "/proc");
+    return refused != 0 ? -refused : run_raw(&made);
+}
+
 bool run_path_judges(const struct run_call *call)
 {
     struct target targets[2] = {{0, 1, false, RUN_PATH_READ}};
@@ -335,15 +361,28 @@ long run_path(struct run_call *call)
     uint32_t count = targets_of(call, targets);
     for (uint32_t i = 0; i < count; i++) {
         int8_t at = targets[i].path;
-        const char *path = run_path_rewrite((const char *)(uintptr_t)call->a[at], i);
+        const char *path = (const char *)(uintptr_t)call->a[at];
+        /* A link to the program's directory, which is where the name leads once it is rewritten. */
+        bool is_self = path != NULL && targets[i].last && strcmp(path, "/proc/self") == 0;
+        char link[PATH_MAX];
+        if (is_self && call->id == ROW_readlinkat) {
+            (void)snprintf(link, sizeof link, "%d", g_run_program);
+            return answer_link(call, link);
+        }
+        if (!is_self)
+            path = run_path_rewrite(path, i);
         if (path == NULL && call->id != ROW_utimensat)
             return -EFAULT;
+        if (path != NULL && !targets[i].last)
+            path = run_path_followed(path);
         call->a[at] = (uint64_t)(uintptr_t)path;
         if (call->id == ROW_readlinkat && path != NULL && run_path_is_own_exe(path))
             return answer_link(call, run_path_program());
-        char link[PATH_MAX];
         if (call->id == ROW_readlinkat && run_proc_link(path, link))
             return answer_link(call, link);
+        if (path != NULL && targets[i].last && targets[i].dirfd >= 0 &&
+            targets[i].use == RUN_PATH_READ && is_descriptor(path))
+            return of_descriptor(call, &targets[i], path);
     }
     if (always_judged(call->id) || run_policy_has_paths())
         return judged(call, targets, count);

@@ -130,8 +130,14 @@ static long open_once(int dirfd, const char *path, int flags, uint32_t mode)
         struct stat status;
         int gone = O_CREAT | O_NOFOLLOW | (nameless ? 0 : O_EXCL);
         (void)snprintf(again, sizeof again, "self/fd/%d", (int)handle);
-        if (fstat((int)handle, &status) == 0 && S_ISLNK(status.st_mode))
-            fd = (flags & O_PATH) != 0 ? duplicate((int)handle, flags) : -ELOOP;
+        if ((flags & O_PATH) != 0)
+            fd = duplicate((int)handle, flags);
+        else if (fstat((int)handle, &status) != 0)
+            fd = -errno;
+        else if (S_ISLNK(status.st_mode))
+            fd = -ELOOP;
+        else if (S_ISDIR(status.st_mode) && (flags & O_CREAT) != 0)
+            fd = -EISDIR;
         else
             fd = run_path_open(g_run_proc, again, flags & ~gone, nameless ? mode : 0);
     }
@@ -205,7 +211,13 @@ static long open_in_parent(int dirfd, const char *path, int flags, uint32_t mode
         return *parent;
     if (run_path_is_proc((int)*parent))
         return open_ruled(dirfd, path, flags, mode);
-    long fd = open_here((int)*parent, last, flags & ~O_TRUNC, mode);
+    /* What is new has nothing to be cut, nor set-id bits that it would lose by that. */
+    long fd = (flags & O_TRUNC) != 0
+                  ? open_here((int)*parent, last, (flags & ~O_TRUNC) | O_EXCL, mode)
+                  : -EEXIST;
+    if (fd >= 0)
+        return give_judged(fd, flags & ~O_TRUNC);
+    fd = open_here((int)*parent, last, flags & ~O_TRUNC, mode);
     if (fd >= 0)
         return give_judged(fd, flags);
     if (fd != -ELOOP || (flags & O_NOFOLLOW) != 0)
@@ -243,33 +255,24 @@ static long open_creating(int dirfd, const char *path, int flags, uint32_t mode)
     return fd;
 }
 
-/* Where the program is, and its root: the same as ours, which we may follow. */
-static bool is_own_directory(const char *path)
-{
-    char own[64];
-    (void)snprintf(own, sizeof own, "/proc/%d/cwd", g_run_program);
-    if (strcmp(path, own) == 0)
-        return true;
-    (void)snprintf(own, sizeof own, "/proc/%d/root", g_run_program);
-    return strcmp(path, own) == 0;
-}
-
 long run_open(struct run_call *call)
 {
     const char *path = run_path_rewrite((const char *)(uintptr_t)call->a[1], 0);
     if (path == NULL)
         return -EFAULT;
-    char link[PATH_MAX];
     long list = run_proc_open_list(path, (int)call->a[2]);
     if (list != -ENOENT)
         return list;
     if (call->trying && !opens_quickly((int)call->a[0], path))
         return RUN_MUST_BLOCK;
-    if (((int)call->a[2] & O_NOFOLLOW) == 0 && is_own_directory(path) && run_proc_link(path, link))
-        path = link;
-    if (run_path_is_own_exe(path))
-        path = run_path_program();
-    const int flags = (int)call->a[2];
+    int flags = (int)call->a[2];
+    if ((flags & O_NOFOLLOW) == 0)
+        path = run_path_followed(path);
+    /* As the kernel: of what else is asked of a bare handle it takes no notice. */
+    if ((flags & O_PATH) != 0)
+        flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    else if ((flags & O_DIRECTORY) != 0 && (flags & O_CREAT) != 0)
+        return -EINVAL;
     long fd = open_on_root(path, flags);
     if (fd != -EXDEV)
         return fd;

@@ -25,6 +25,8 @@
 
 int g_run_proc = -1;
 static bool g_proc_is_root;
+/* /dev/fd is a link to /proc/self/fd, as on every system that we know. */
+static bool g_devices;
 static dev_t g_proc_device;
 static char g_program_path[PATH_MAX];
 static struct {
@@ -44,6 +46,10 @@ void run_path_init(const char *program)
     (void)close(fd);
     g_proc_device = status.st_dev;
     g_proc_is_root = statfs("/", &root) != 0 || root.f_type == PROC_SUPER_MAGIC;
+    char devices[sizeof "/proc/self/fd"];
+    ssize_t size = readlink("/dev/fd", devices, sizeof devices);
+    g_devices = size == (ssize_t)sizeof devices - 1 &&
+                memcmp(devices, "/proc/self/fd", sizeof devices - 1u) == 0;
     if (realpath(program, g_program_path) == NULL)
         (void)snprintf(g_program_path, sizeof g_program_path, "%s", program);
 }
@@ -158,33 +164,53 @@ int run_path_judge(int fd)
 
 static __thread char g_rewritten[2][PATH_MAX];
 
+/* What follows the program's own directory in a name of it, as "/fd/1" or ""; NULL: another name. */
+static const char *in_own_directory(const char *path)
+{
+    static const char devices[] = "/dev/fd";
+    char own[32];
+    (void)snprintf(own, sizeof own, "/proc/%d", g_run_program);
+    const char *const heads[] = {"/proc/self", "/proc/thread-self", own, g_devices ? devices : own};
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        size_t size = strlen(heads[i]);
+        if (strncmp(path, heads[i], size) == 0 && (path[size] == '\0' || path[size] == '/'))
+            return path + size - (heads[i] == devices ? sizeof "/fd" - 1u : 0u);
+    }
+    return NULL;
+}
+
+/* One of the program's descriptors, or what is found from it on. */
+static bool begins_with_descriptor(const char *rest)
+{
+    char *end;
+    if (strncmp(rest, "/fd/", 4) != 0 || rest[4] < '0' || rest[4] > '9')
+        return false;
+    long fd = strtol(rest + 4, &end, 10);
+    return (*end == '\0' || *end == '/') && run_fd_owned(fd);
+}
+
 /* /proc/self/x means the program's; but its descriptors are ours, by their numbers. */
 const char *run_path_rewrite(const char *path, uint32_t which)
 {
-    static const char self[] = "/proc/self";
-    static const char thread[] = "/proc/thread-self";
-    const char *rest;
-    if (path == NULL || strncmp(path, "/proc/", 6) != 0)
+    static const char none[] = "/proc/self/fd/-";
+    char *to = g_rewritten[which];
+    int size;
+    const char *rest = path != NULL && path[0] == '/' && (path[1] == 'p' || path[1] == 'd')
+                           ? in_own_directory(path)
+                           : NULL;
+    if (rest == NULL)
         return path;
-    if (strncmp(path, thread, sizeof thread - 1u) == 0)
-        rest = path + sizeof thread - 1u;
-    else if (strncmp(path, self, sizeof self - 1u) == 0)
-        rest = path + sizeof self - 1u;
+    /* Where it is and its root are the same for both, and where we are not root the program's could
+     * not be followed. */
+    if (begins_with_descriptor(rest) || strncmp(rest, "/cwd/", 5) == 0 ||
+        strncmp(rest, "/root/", 6) == 0)
+        size = snprintf(to, PATH_MAX, "/proc/self%s", rest);
+    else if (strncmp(rest, "/fd/", 4) == 0 && rest[4] != '\0')
+        /* None of its own: there is no such name, also where we may not look into its directory. */
+        return none;
     else
-        return path;
-    if (*rest != '\0' && *rest != '/')
-        return path;
-    if (strncmp(rest, "/fd/", 4) == 0) {
-        char *end;
-        long fd = strtol(rest + 4, &end, 10);
-        if (*end == '\0' && end != rest + 4 && run_fd_owned(fd))
-            return path;
-    }
-    /* The same for both, and where we are not root the program's could not be followed. */
-    if (strncmp(rest, "/cwd/", 5) == 0 || strncmp(rest, "/root/", 6) == 0)
-        return path;
-    (void)snprintf(g_rewritten[which], PATH_MAX, "/proc/%d%s", g_run_program, rest);
-    return g_rewritten[which];
+        size = snprintf(to, PATH_MAX, "/proc/%d%s", g_run_program, rest);
+    return size < PATH_MAX ? to : none;
 }
 
 /* ---- through our own handles ------------------------------------------------------------------- */
@@ -323,4 +349,17 @@ bool run_path_is_own_exe(const char *path)
 const char *run_path_program(void)
 {
     return g_program_path;
+}
+
+const char *run_path_followed(const char *path)
+{
+    static const char *const ours[] = {"/proc/self/cwd", "/proc/self/root"};
+    char own[64];
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        (void)snprintf(own, sizeof own, "/proc/%d%s", g_run_program,
+                       ours[i] + sizeof "/proc/self" - 1u);
+        if (strcmp(path, own) == 0)
+            return ours[i];
+    }
+    return run_path_is_own_exe(path) ? run_path_program() : path;
 }

@@ -30,6 +30,11 @@ long run_path_open(int dirfd, const char *path, int flags, uint32_t mode);
 long run_path_parent(int dirfd, const char *path, const char **last);
 bool run_path_is_own_exe(const char *path);
 /*
+ * Where the program is, its root and its file, for a call that follows the link: where we are not root
+ * we could not follow that of the program, but the first two are ours, too.
+ */
+const char *run_path_followed(const char *path);
+/*
  * A call that takes no directory is led to a handle of ours by /proc, which is found there as long as
  * the program has not changed its root. True: it has not, and will not before it is let go.
  */
