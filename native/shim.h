@@ -204,6 +204,7 @@ struct shim_fd {
     uint16_t watched;    /* epoll sets it is in */
     uint16_t edges;      /* …with EPOLLET or EPOLLONESHOT */
     uint32_t watches;    /* head of its list in shim_epoll.c; 0: none */
+    uint32_t set;        /* of an epoll set: which; its duplicates have the same. 0: not known */
     uint8_t signals;     /* of a signalfd: which, in shim_signalfd.c */
 };
 
@@ -222,7 +223,9 @@ long shim_dup3(int fd, int target, int flags);
 long shim_epoll_ctl(int epfd, int op, int fd, const void *event);
 long shim_epoll_wait(int epfd, void *events, int count, int timeout, const uint64_t *mask);
 void shim_epoll_closed(int fd);
-void shim_epoll_set_closed(int epfd);
+/* A name for a set, which no other ever has. */
+uint32_t shim_epoll_set_new(void);
+void shim_epoll_set_closed(uint32_t set);
 
 /* ---- memory: shim_memory.c ----------------------------------------------------------------- */
 

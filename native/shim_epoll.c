@@ -8,7 +8,8 @@
  *
  * A registration belongs to a set and to what the descriptor named then, not to the number: when
  * a duplicate of it lives on, events of a closed number go on coming (epoll(7), Q6). So an entry
- * is given up when its number is closed only if nobody has duplicated it, else with its set.
+ * is given up when its number is closed only if nobody has duplicated it, else with its set. A set
+ * may be duplicated as well, and goes by a name of our own.
  */
 #include "shim.h"
 
@@ -21,7 +22,7 @@
 struct watch {
     uint64_t data;
     uint32_t generation; /* odd while it is in use */
-    int32_t epfd;
+    uint32_t set;
     int32_t fd;
     uint32_t events;
     uint32_t next; /* of the same descriptor, or of the free list */
@@ -31,6 +32,7 @@ static struct watch *g_watches;
 static uint32_t g_used = 1; /* entry 0 is NONE */
 static uint32_t g_free;
 static uint32_t g_lock;
+static uint32_t g_sets;
 
 static void lock(struct shim_thread *thread)
 {
@@ -85,14 +87,14 @@ static void give(uint32_t *link)
     g_free = index;
 }
 
-/* The newest registration of `fd` in `epfd`. */
-static uint32_t *find(int epfd, int fd)
+/* The newest registration of `fd` in `set`. */
+static uint32_t *find(uint32_t set, int fd)
 {
     struct shim_fd *state = shim_fd(fd);
     if (state == NULL)
         return NULL;
     for (uint32_t *link = &state->watches; *link != NONE; link = &g_watches[*link].next)
-        if (g_watches[*link].epfd == epfd)
+        if (g_watches[*link].set == set)
             return link;
     return NULL;
 }
@@ -107,13 +109,28 @@ void shim_epoll_closed(int fd)
     unlock(thread);
 }
 
-void shim_epoll_set_closed(int epfd)
+uint32_t shim_epoll_set_new(void)
+{
+    uint32_t set = __atomic_add_fetch(&g_sets, 1u, __ATOMIC_RELAXED);
+    return set != 0 ? set : __atomic_add_fetch(&g_sets, 1u, __ATOMIC_RELAXED);
+}
+
+/* Of a set that was open before the program started, or was sent to it, the first one to ask decides. */
+static uint32_t set_of(int epfd)
+{
+    struct shim_fd *state = shim_fd(epfd);
+    if (state->set == 0)
+        state->set = shim_epoll_set_new();
+    return state->set;
+}
+
+void shim_epoll_set_closed(uint32_t set)
 {
     struct shim_thread *thread = shim_thread();
     lock(thread);
     for (uint32_t i = 1; i < g_used; i++) {
         struct watch *watch = &g_watches[i];
-        if ((watch->generation & 1u) == 0 || watch->epfd != epfd)
+        if ((watch->generation & 1u) == 0 || watch->set != set)
             continue;
         struct shim_fd *state = shim_fd(watch->fd);
         for (uint32_t *link = &state->watches; *link != NONE; link = &g_watches[*link].next)
@@ -141,18 +158,19 @@ long shim_epoll_ctl(int epfd, int op, int fd, const void *event)
     if (shim_fd(fd) == NULL || shim_fd(epfd) == NULL)
         return -EBADF;
     lock(thread);
+    uint32_t set = set_of(epfd);
     if (op == EPOLL_CTL_ADD) {
         index = take();
         if (index != NONE) {
             g_watches[index].generation++;
             g_watches[index].data = given.data;
             g_watches[index].events = given.events;
-            g_watches[index].epfd = epfd;
+            g_watches[index].set = set;
             g_watches[index].fd = fd;
             token = token_of(index);
         }
     } else if (op == EPOLL_CTL_MOD) {
-        uint32_t *link = find(epfd, fd);
+        uint32_t *link = find(set, fd);
         if (link != NULL) {
             struct watch *watch = &g_watches[*link];
             /* Before the call: an event may come at once. */
@@ -177,7 +195,7 @@ long shim_epoll_ctl(int epfd, int op, int fd, const void *event)
         if (result != 0)
             give(&state->watches);
     } else if (op == EPOLL_CTL_DEL && result == 0) {
-        uint32_t *link = find(epfd, fd);
+        uint32_t *link = find(set, fd);
         if (link != NULL)
             give(link);
     }
@@ -187,10 +205,11 @@ long shim_epoll_ctl(int epfd, int op, int fd, const void *event)
     return result;
 }
 
-/* Puts the program's data in place of the tokens; drops what is not, or not any more, ours. */
+/* Puts the program's data in place of the tokens; drops what is not, or not any more, of this set. */
 static long translate(int epfd, struct epoll_event *events, long received)
 {
     struct shim_thread *thread = shim_thread();
+    const struct shim_fd *waited = shim_fd(epfd);
     long kept = 0;
     lock(thread);
     for (long i = 0; i < received; i++) {
@@ -205,7 +224,9 @@ static long translate(int epfd, struct epoll_event *events, long received)
             continue;
         index = (uint32_t)hc_index_nospec(index, g_used);
         const struct watch *watch = &g_watches[index];
-        if (watch->generation != generation || watch->epfd != epfd)
+        /* One that was sent to the program may be any of those it knows. */
+        if (watch->generation != generation ||
+            (waited != NULL && waited->set != 0 && watch->set != waited->set))
             continue;
         struct shim_fd *state = shim_fd(watch->fd);
         state->empty = 0;

@@ -28,6 +28,18 @@ void shim_fd_new(long fd, enum shim_kind kind, int nonblocking)
     state->nonblocking = (uint8_t)nonblocking;
     state->empty = 0;
     state->shared = 0;
+    state->set = kind == SHIM_EPOLL ? shim_epoll_set_new() : 0;
+}
+
+/* Is it the last descriptor of an epoll set, as far as this process knows? */
+static bool ends_set(const struct shim_fd *state)
+{
+    if (state->set == 0)
+        return false;
+    for (uint32_t fd = 0; fd < RUN_DESCRIPTORS_MAX && state->shared; fd++)
+        if (&g_fds[fd] != state && g_fds[fd].set == state->set)
+            return false;
+    return true;
 }
 
 /* Before the number can be given to somebody else. */
@@ -36,12 +48,13 @@ static void forget(int fd)
     struct shim_fd *state = shim_fd(fd);
     if (state == NULL)
         return;
-    if (state->kind == SHIM_EPOLL && !state->shared)
-        shim_epoll_set_closed(fd);
+    if (ends_set(state))
+        shim_epoll_set_closed(state->set);
     if (state->watches != 0 && !state->shared)
         shim_epoll_closed(fd);
     if (state->kind == SHIM_SIGNAL)
         shim_signals_closed(fd);
+    state->set = 0;
     state->kind = SHIM_UNKNOWN;
     state->nonblocking = 0;
     state->empty = 0;
@@ -59,7 +72,7 @@ long shim_close_range(uint32_t first, uint32_t last, uint32_t flags)
         return -EINVAL;
     uint32_t end = last < RUN_DESCRIPTORS_MAX ? last : RUN_DESCRIPTORS_MAX - 1u;
     for (uint32_t fd = first; fd <= end && (flags & 4u) == 0; fd++) /* not CLOSE_RANGE_CLOEXEC */
-        if (g_fds[fd].kind != SHIM_UNKNOWN || g_fds[fd].watches != 0)
+        if (g_fds[fd].kind != SHIM_UNKNOWN || g_fds[fd].watches != 0 || g_fds[fd].set != 0)
             forget((int)fd);
     return SHIM_ROW(ROW_close_range, false, first, last, flags);
 }
@@ -73,6 +86,7 @@ static long duplicated(int from, long result)
         return result;
     shim_fd_new(result, (enum shim_kind)old->kind, 0);
     new->signals = old->signals;
+    new->set = old->set;
     if (old->kind == SHIM_SIGNAL)
         shim_signals_shared(old);
     old->shared = new->shared = 1;
