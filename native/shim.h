@@ -143,6 +143,8 @@ long shim_write(enum row_id row, int fd, const void *buffer, size_t size, int64_
                 int flags);
 /* After EFBIG: SIGXFSZ, if a limit was the reason. */
 void shim_too_large(void);
+/* EPIPE from `fd`, of which `done` bytes were written before: a signal, where the kernel sends one. */
+void shim_broken_pipe(int fd, size_t done);
 /* May the answer to this read be EAGAIN without asking? Then it is, once. */
 bool shim_is_empty(struct shim_fd *state);
 /* After a read of `result` bytes where `size` were asked for. */

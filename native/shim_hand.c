@@ -38,8 +38,7 @@ long shim_accept(int fd, void *address, uint32_t *length, int flags)
                            ADDRESS_MAX, SHIM_ARG(flags), SHIM_PTR(address != NULL ? &size : NULL));
     if (result < 0)
         return result;
-    shim_fd_new(result,
-                listener != NULL && listener->kind == SHIM_STREAM ? SHIM_STREAM : SHIM_UNKNOWN,
+    shim_fd_new(result, listener != NULL ? (enum shim_kind)listener->kind : SHIM_UNKNOWN,
                 (flags & SOCK_NONBLOCK) != 0 ? 2 : 1);
     if (address != NULL && address_out(name, size, address, length) != 0) {
         (void)shim_close((int)result);

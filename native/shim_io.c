@@ -96,6 +96,26 @@ void shim_too_large(void)
         shim_raise(SIGXFSZ);
 }
 
+static bool is_stream(int fd, const struct shim_fd *state)
+{
+    uint32_t type = SOCK_STREAM;
+    uint32_t size = sizeof type;
+    if (state != NULL && (state->kind == SHIM_STREAM || state->kind == SHIM_DATAGRAM))
+        return state->kind == SHIM_STREAM;
+    /* One that was open before, or sent to the program; or a pipe, which leaves it as it is. */
+    (void)SHIM_ROW(ROW_getsockopt, false, SHIM_ARG(fd), SOL_SOCKET, SO_TYPE, SHIM_PTR(&type),
+                   sizeof type, SHIM_PTR(&size));
+    return type == SOCK_STREAM;
+}
+
+void shim_broken_pipe(int fd, size_t done)
+{
+    const struct shim_fd *state = shim_fd(fd);
+    /* Sockets tell first what went out; those of messages never kill. */
+    if (is_stream(fd, state) && (done == 0 || state == NULL || state->kind != SHIM_STREAM))
+        shim_raise(SIGPIPE);
+}
+
 static long write_pieces(enum row_id row, int fd, const void *buffer, size_t size, int64_t offset,
                          int flags)
 {
@@ -105,13 +125,16 @@ static long write_pieces(enum row_id row, int fd, const void *buffer, size_t siz
     /* What rings the bell of a signalfd is the shim alone. */
     if (HC_UNLIKELY(state != NULL && state->kind == SHIM_SIGNAL))
         return -EINVAL;
+    /* A message is sent whole, or is too large. */
+    if (HC_UNLIKELY(size > RUN_PIECE) && state != NULL && state->kind == SHIM_DATAGRAM)
+        return -EMSGSIZE;
     for (;;) {
         size_t piece = size - done < RUN_PIECE ? size - done : RUN_PIECE;
         int64_t at = offset < 0 ? offset : offset + (int64_t)done;
         long result = SHIM_ROW(row, done == 0, SHIM_ARG(fd), size == 0 ? 0 : place(buffer, done),
                                piece, SHIM_ARG(at), SHIM_ARG(flags));
         if (result == -EPIPE)
-            shim_raise(SIGPIPE);
+            shim_broken_pipe(fd, done);
         if (result == -EFBIG)
             shim_too_large();
         if (result < 0)
@@ -289,10 +312,10 @@ long shim_recvfrom(const uint64_t *a)
     return result;
 }
 
-static long sent(long result, int flags)
+static long sent(int fd, long result, int flags)
 {
     if (result == -EPIPE && (flags & MSG_NOSIGNAL) == 0)
-        shim_raise(SIGPIPE);
+        shim_broken_pipe(fd, 0);
     return result;
 }
 
@@ -314,7 +337,7 @@ long shim_sendto(const uint64_t *a)
         long result = SHIM_ROW(ROW_sendto, done == 0, a[0], a[2] != 0 ? a[1] + done : 0, piece,
                                SHIM_ARG(flags | MSG_NOSIGNAL), a[5] != 0 ? a[4] : 0, a[5]);
         if (result < 0)
-            return done != 0 ? (long)done : sent(result, flags);
+            return done != 0 ? (long)done : sent((int)a[0], result, flags);
         done += (size_t)result;
         if ((size_t)result < piece || done == a[2])
             return (long)done;
@@ -398,7 +421,7 @@ long shim_sendmsg(int fd, const void *from, int flags)
     }
     vector_restore(before);
     if (result < 0 && done == 0)
-        return sent(result, flags);
+        return sent(fd, result, flags);
     return (long)done;
 }
 

@@ -134,8 +134,13 @@ static long descriptors(long number, const uint64_t *a)
     }
     if (result != 0)
         return result;
+    bool stream = (a[1] & 0xf) == 1u;
     for (int i = 0; i < 2; i++)
-        shim_fd_new(pair[i], number == SYS_socketpair ? SHIM_STREAM : SHIM_OTHER, 0);
+        shim_fd_new(pair[i],
+                    number != SYS_socketpair ? SHIM_OTHER
+                    : stream                 ? SHIM_STREAM
+                                             : SHIM_DATAGRAM,
+                    0);
     int *to = POINTER(number == SYS_socketpair ? 3 : 0);
     if (shim_copy(to, pair, sizeof pair))
         return 0;
@@ -379,10 +384,10 @@ static long process(long number, const uint64_t *a)
 }
 
 /* Nobody reads what was moved there, or it is too much for a file: a signal, as for a write. */
-static long moved(long result)
+static long moved(uint64_t to, long result)
 {
     if (result == -EPIPE)
-        shim_raise(SIGPIPE);
+        shim_broken_pipe((int)to, 0);
     if (result == -EFBIG)
         shim_too_large();
     return result;
@@ -512,19 +517,19 @@ long shim_call(long number, const uint64_t *a)
     case SYS_dup3:
         return shim_dup3(INT(0), INT(1), INT(2));
     case SYS_sendfile:
-        return moved(shim_row(ROW_sendfile, a, true));
+        return moved(a[0], shim_row(ROW_sendfile, a, true));
     case SYS_splice:
-        return moved(shim_row(ROW_splice, a, true));
+        return moved(a[2], shim_row(ROW_splice, a, true));
     case SYS_tee:
-        return moved(shim_row(ROW_tee, a, true));
+        return moved(a[1], shim_row(ROW_tee, a, true));
     case SYS_copy_file_range:
-        return moved(shim_row(ROW_copy_file_range, a, true));
+        return moved(a[2], shim_row(ROW_copy_file_range, a, true));
     case SYS_ftruncate:
-        return moved(shim_row(ROW_ftruncate, a, false));
+        return moved(a[0], shim_row(ROW_ftruncate, a, false));
     case SYS_truncate:
-        return moved(shim_row(ROW_truncate, a, false));
+        return moved((uint64_t)-1, shim_row(ROW_truncate, a, false));
     case SYS_fallocate:
-        return moved(shim_row(ROW_fallocate, a, false));
+        return moved(a[0], shim_row(ROW_fallocate, a, false));
         RESTARTS(flock);
         RESTARTS(connect);
         PLAIN(lseek);
