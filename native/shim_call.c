@@ -527,6 +527,38 @@ static long call_once(struct shim_thread *thread, enum row_id id, const uint64_t
     return result;
 }
 
+/*
+ * After a signal the kernel goes on with a call on a socket only if it was to wait for ever. With a
+ * time limit (SO_RCVTIMEO, SO_SNDTIMEO) it would wait for all of it again, after each signal.
+ */
+static bool waits_for_ever(enum row_id id, const uint64_t *a)
+{
+    int64_t limit[2] = {0, 0};
+    uint32_t told;
+    int option = SO_RCVTIMEO;
+    switch (id) {
+    case ROW_write:
+    case ROW_pwritev2:
+    case ROW_sendto:
+    case ROW_sendmsg:
+    case ROW_connect:
+        option = SO_SNDTIMEO;
+        break;
+    case ROW_read:
+    case ROW_preadv2:
+    case ROW_recvfrom:
+    case ROW_recvmsg:
+    case ROW_accept4:
+        break;
+    default:
+        return true;
+    }
+    /* What is not a socket has none. */
+    return SHIM_ROW(ROW_getsockopt, false, a[0], SOL_SOCKET, SHIM_ARG(option), SHIM_PTR(limit),
+                    sizeof limit, SHIM_PTR(&told)) != 0 ||
+           (limit[0] | limit[1]) == 0;
+}
+
 long shim_row(enum row_id id, const uint64_t *a, bool restart)
 {
     struct shim_thread *thread = shim_thread();
@@ -534,7 +566,8 @@ long shim_row(enum row_id id, const uint64_t *a, bool restart)
         shim_enter(thread);
         long result = call_once(thread, id, a);
         bool delivered = shim_leave(thread);
-        if (HC_LIKELY(!delivered) || result != -EINTR || !restart || !thread->restart)
+        if (HC_LIKELY(!delivered) || result != -EINTR || !restart || !thread->restart ||
+            !waits_for_ever(id, a))
             return result;
     }
 }
