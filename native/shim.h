@@ -254,7 +254,10 @@ struct shim_masked {
     bool changed;
 };
 long shim_mask_for_call(const uint64_t *set, struct shim_masked *masked);
-void shim_mask_back(const struct shim_masked *masked);
+/* Returns what the call does: it came to `result`, which is what is told if no signal ended it. */
+long shim_mask_back(const struct shim_masked *masked, long result);
+/* One waits for the thread to leave the shim. */
+bool shim_signal_waits(void);
 /* The mask of the context that a trap came from is what holds after it. */
 void shim_trapped_in(void *context);
 void shim_on_sigsys(int number, siginfo_t *info, void *context);

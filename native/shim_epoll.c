@@ -267,6 +267,5 @@ long shim_epoll_wait(int epfd, void *events, int most, int timeout, const uint64
         /* Nothing of it was the program's: as if it had not been told. */
     } while (result == 0 && timeout < 0);
     shim_expect(result);
-    shim_mask_back(&masked);
-    return result;
+    return shim_mask_back(&masked, result);
 }

@@ -126,6 +126,12 @@ void shim_limit_end(const struct shim_limit *limit)
 
 /* ---- waiting for several ------------------------------------------------------------------------ */
 
+/* Where nothing is ready a signal is told, however short the wait was. epoll_pwait differs. */
+static long signalled(long result)
+{
+    return result == 0 && shim_signal_waits() ? -EINTR : result;
+}
+
 long shim_poll(void *fds, uint64_t count, const void *timeout, const uint64_t *mask)
 {
     struct shim_masked masked;
@@ -141,8 +147,7 @@ long shim_poll(void *fds, uint64_t count, const void *timeout, const uint64_t *m
     result =
         SHIM_ROW(ROW_ppoll, false, count != 0 ? SHIM_PTR(fds) : 0, count * 8u, SHIM_PTR(timeout));
     shim_expect(result);
-    shim_mask_back(&masked);
-    return result;
+    return shim_mask_back(&masked, masked.changed ? signalled(result) : result);
 }
 
 long shim_select(const uint64_t *a, const void *timeout, const uint64_t *mask)
@@ -162,8 +167,7 @@ long shim_select(const uint64_t *a, const void *timeout, const uint64_t *mask)
     result = SHIM_ROW(ROW_pselect6, false, SHIM_ARG(count), size, size != 0 ? a[1] : 0,
                       size != 0 ? a[2] : 0, size != 0 ? a[3] : 0, SHIM_PTR(timeout));
     shim_expect(result);
-    shim_mask_back(&masked);
-    return result;
+    return shim_mask_back(&masked, masked.changed ? signalled(result) : result);
 }
 
 /* ---- times -------------------------------------------------------------------------------------- */

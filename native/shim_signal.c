@@ -349,11 +349,24 @@ long shim_mask_for_call(const uint64_t *set, struct shim_masked *masked)
     return 0;
 }
 
-void shim_mask_back(const struct shim_masked *masked)
+long shim_mask_back(const struct shim_masked *masked, long result)
 {
+    struct shim_thread *thread = shim_thread();
     if (!masked->changed)
-        return;
-    /* What came is delivered under the mask of the call. */
-    (void)shim_leave(shim_thread());
+        return result;
+    /*
+     * What came is delivered under the mask of the call if that ended with it. If there was something
+     * to tell it waits on, as if the mask had never changed: a program may look at what its handlers
+     * have noted after EINTR alone.
+     */
+    if (thread->deferred && result != -EINTR)
+        thread->mask_before = masked->before;
+    (void)shim_leave(thread);
     set_mask(masked->before);
+    return result;
+}
+
+bool shim_signal_waits(void)
+{
+    return shim_thread()->deferred;
 }

@@ -128,9 +128,15 @@ long shim_mask_for_call(const uint64_t *set, struct shim_masked *masked)
     return 0;
 }
 
-void shim_mask_back(const struct shim_masked *masked)
+long shim_mask_back(const struct shim_masked *masked, long result)
 {
     (void)masked;
+    return result;
+}
+
+bool shim_signal_waits(void)
+{
+    return false;
 }
 
 void shim_say_once(uint32_t *said, const char *text, const char *name)
