@@ -219,6 +219,11 @@ EXPORT int fcntl(int fd, int command, ...)
     /* Whatever it is, it comes in a register of 64 bits. */
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
+    if (command == F_SETLKW || command == F_OFD_SETLKW) {
+        long result;
+        CANCELLABLE(result, fcntl, fd, command, P(argument));
+        return (int)result;
+    }
     return (int)CALL(fcntl, fd, command, P(argument));
 }
 
