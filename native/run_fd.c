@@ -251,12 +251,17 @@ static long copy_to_free(const struct run_call *call)
     return call->trying ? RUN_MUST_BLOCK : -EBUSY;
 }
 
+/* Held by whoever replaces what a number in use names, and by whoever looks at it and then uses it. */
+static pthread_mutex_t g_replace_lock = PTHREAD_MUTEX_INITIALIZER;
+
 /* The number is never free in between, for nobody: who writes there writes to the one or the other. */
 static long copy_to_held(const struct run_call *call)
 {
     int64_t target = (int64_t)call->a[1];
     run_total_change_begin(target);
+    (void)pthread_mutex_lock(&g_replace_lock);
     long result = run_raw(call);
+    (void)pthread_mutex_unlock(&g_replace_lock);
     if (result >= 0)
         run_fd_give(result);
     run_total_change_end(target);
@@ -358,19 +363,18 @@ static bool owner_is_fine(int64_t pid)
 
 /*
  * A terminal that nobody owns would be given to the group in front of it, of which every process gets
- * the program's signal then (F_SETSIG): EPERM. The copy stays what was looked at.
+ * the program's signal then (F_SETSIG): EPERM. What was looked at stays: the number is held, so it is
+ * not free, and nothing replaces it meanwhile. A copy would not do, as the number by which the kernel is
+ * asked is the one that the signal tells (si_fd).
  */
 static long asynchronous(int64_t fd, long number, long arguments[6])
 {
     if (!run_fd_hold(fd))
         return -EBADF;
-    long copy_of = make_own(SYS_fcntl, (const long[6]){fd, F_DUPFD_CLOEXEC, 0, 0, 0, 0});
+    (void)pthread_mutex_lock(&g_replace_lock);
+    long result = isatty((int)fd) ? -EPERM : run_plain(number, arguments);
+    (void)pthread_mutex_unlock(&g_replace_lock);
     run_fd_let_go(fd);
-    if (copy_of < 0)
-        return copy_of;
-    arguments[0] = copy_of;
-    long result = isatty((int)copy_of) ? -EPERM : run_interruptible(number, arguments);
-    (void)close((int)copy_of);
     return result;
 }
 
