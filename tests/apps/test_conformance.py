@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.parametrize("mode", enclosed.MODES)
-@pytest.mark.parametrize("name", ["files", "sockets", "process", "signalfds", "mixed"])
+@pytest.mark.parametrize("name", ["files", "sockets", "ends", "process", "signalfds", "mixed"])
 def test_a_program_tells_the_same_in_the_enclave(name: str, mode: str, tmp_path: Path) -> None:
     path = enclosed.program(name)
     told = []
