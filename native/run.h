@@ -101,6 +101,11 @@ long run_identity(struct run_call *call);
 
 /* run_stream.c: must this call be kept from blocking by a flag of its own? */
 bool run_tries(const struct run_call *call, int flags);
+/*
+ * Receiving by these flags is not tried: what is there of MSG_WAITALL is not all, and what is not of
+ * the others the kernel says at once, or waits, as it is with that protocol.
+ */
+#define RUN_UNTRIED (MSG_WAITALL | MSG_OOB | MSG_ERRQUEUE)
 /* A write that was tried: what a blocking one would have gone on with is noted. */
 long run_tried_write(struct run_call *call, long result, size_t size, bool tries);
 long run_stream(struct run_call *call);

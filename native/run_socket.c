@@ -341,7 +341,7 @@ static long receive_message(struct run_call *call)
     size_t control = call->a[6] != 0 ? call->sizes[6] : 0;
     if (control > CONTROL_MAX)
         return -EINVAL;
-    if (tries && (flags & MSG_WAITALL) != 0)
+    if (tries && (flags & RUN_UNTRIED) != 0)
         return RUN_MUST_BLOCK;
     if (tries)
         flags |= MSG_DONTWAIT;

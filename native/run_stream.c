@@ -82,7 +82,7 @@ long run_stream(struct run_call *call)
     if (call->id == ROW_recvfrom) {
         int flags = (int)call->a[3];
         bool tries = run_tries(call, flags);
-        if (tries && (flags & MSG_WAITALL) != 0)
+        if (tries && (flags & RUN_UNTRIED) != 0)
             return RUN_MUST_BLOCK;
         long arguments[6] = {(long)call->a[0],
                              (long)call->a[1],

@@ -580,6 +580,12 @@ long run_total_perform(struct run_call *call)
         if (result != RUN_WOULD_BLOCK)
             return result;
         long error = -EAGAIN;
+        if (!tried.busy && !waits(call, tried.fd)) {
+            /* Why not: the kernel may have more to say of it than that nothing is there. */
+            result = try_once(call, &moves, &tried);
+            if (result != RUN_WOULD_BLOCK)
+                return result;
+        }
         if (tried.busy)
             error = a_moment();
         else if (waits(call, tried.fd))

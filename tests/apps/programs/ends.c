@@ -151,6 +151,41 @@ static void messages(void)
     }
 }
 
+/* ---- what is read beside the data: there, or not; nobody waits for it ------------------------------ */
+
+static void beside(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    struct iovec piece = {g_data, 10};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    socklen_t size = sizeof address;
+    int pair[2], on = 1;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    bind(listener, (struct sockaddr *)&address, sizeof address);
+    SAY(listen(listener, 1));
+    getsockname(listener, (struct sockaddr *)&address, &size);
+    pair[0] = socket(AF_INET, SOCK_STREAM, 0);
+    SAY(connect(pair[0], (struct sockaddr *)&address, sizeof address));
+    pair[1] = accept(listener, NULL, NULL);
+    SAY(recv(pair[0], g_data, 1, MSG_OOB));
+    SAY(recvmsg(pair[0], &message, MSG_ERRQUEUE));
+    SAY(send(pair[1], "ab", 2, MSG_OOB));
+    struct pollfd urgent = {pair[0], POLLPRI, 0};
+    SAY(poll(&urgent, 1, -1));
+    SAY(recvmsg(pair[0], &message, MSG_OOB));
+    SAY(recv(pair[0], g_data, 1, MSG_OOB));
+    SAY(recv(pair[0], g_data, 10, 0));
+    close(listener);
+    close(pair[0]);
+    close(pair[1]);
+    int udp = socket(AF_INET, SOCK_DGRAM, 0);
+    SAY(setsockopt(udp, IPPROTO_IP, IP_RECVERR, &on, sizeof on));
+    SAY(recvmsg(udp, &message, MSG_ERRQUEUE));
+    SAY(recv(udp, g_data, 10, MSG_ERRQUEUE));
+    close(udp);
+}
+
 /* ---- time limits of sockets ------------------------------------------------------------------------ */
 
 static void limits(void)
@@ -348,6 +383,7 @@ int main(int argc, char **argv)
         return 2;
     pipes();
     messages();
+    beside();
     limits();
     masked();
     sets();
