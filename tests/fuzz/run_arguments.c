@@ -219,7 +219,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (g_u_window == NULL)
         set_up();
     for (int fd = 0; fd < KERNEL_FDS; fd++) {
-        run_fd_take(fd);
+        run_fd_mark(fd, RUN_FD_NONE);
         g_kernel_open[fd] = false;
     }
     for (int fd = 0; fd < 6; fd++) {

@@ -232,7 +232,7 @@ static void scenario_start(void)
     g_input = (struct input){NULL, 0};
     g_kernel_turn = NULL;
     for (int fd = 0; fd < KERNEL_FDS; fd++) {
-        run_fd_take(fd);
+        run_fd_mark(fd, RUN_FD_NONE);
         g_kernel_open[fd] = false;
     }
     if (!once)
