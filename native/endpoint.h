@@ -20,6 +20,11 @@
 /* Slots that one thread may hold at a time: its own, and those that signal handlers and calls
  * from inside detached calls took while it was busy. */
 #define ENDPOINT_PORTS_PER_THREAD 16u
+/*
+ * So often is looked after what nobody rings for: a slot without a companion, and a call back that
+ * was left to the thread that waits for it.
+ */
+#define ENDPOINT_LOOK_NS 1000000u
 
 struct endpoint;
 
@@ -33,8 +38,10 @@ struct endpoint_companion {
     struct endpoint *endpoint;
     struct hc_slot *slot;
     pthread_t thread;
-    uint64_t left;       /* the call back that its thread was left to, and… */
-    uint64_t left_since; /* …since when */
+    uint64_t left;     /* the call back that was left to its thread,… */
+    uint64_t left_for; /* …for so many cycles, 0: not yet… */
+    uint64_t looked;   /* …up to here */
+    bool torn_out;     /* atomic: that thread will never come; until the slot is given back */
 };
 
 struct endpoint {

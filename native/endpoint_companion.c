@@ -13,12 +13,14 @@
 #include <sys/prctl.h>
 
 /*
- * So often the steward looks after slots that it could not start a companion for, and a companion
- * after a call that it left to the thread that waits for it.
+ * A thread that leaves a call back lying for so long does not wait any more. Only the time between
+ * looks counts, and each only up to so much: one that was stopped, as by a debugger, did not leave
+ * it lying, and a clock that goes back says nothing.
  */
-#define STAND_IN_NS 1000000u
-/* A thread that leaves a call back lying for so long does not wait any more. */
 #define TORN_OUT_US 10000000u
+#define LOOK_US 100000u
+/* A companion looks after what it left every ENDPOINT_LOOK_NS at first, and in the end so often. */
+#define LOOK_SELDOM_NS (16u * ENDPOINT_LOOK_NS)
 
 static uint32_t *bell_of(struct hc_slot *slot, uint32_t **u_cpu)
 {
@@ -68,44 +70,70 @@ bool endpoint_leave_core(void *context)
 }
 
 /*
- * Is what came back over a lane for a thread that waits for it, however late that gets a core? Only
- * there goes on what a function raises that it runs, and is known which functions that may call. One
- * that was torn out of its wait, by a longjmp, never comes.
+ * Was the thread that a call back is left to torn out of its wait, by a longjmp? Then it never comes,
+ * and for the calls back that follow it is not waited again.
  */
-static bool is_waited_for(struct endpoint *endpoint, struct hc_slot *slot)
+static bool is_torn_out(const struct endpoint *endpoint, struct endpoint_companion *self,
+                        const struct hc_slot *slot)
 {
-    struct hc_lane_in *lane = &slot->in[HC_LANE_REVERSE];
-    struct endpoint_companion *self = &endpoint->companions[slot->index];
-    /* Relaxed: the call was posted after the thread had become busy, and hc_peek acquires it. */
-    if (!slot->mine || !hc_peek(lane, true) || !__atomic_load_n(&slot->port.busy, __ATOMIC_RELAXED))
-        return false;
-    uint64_t n = __atomic_load_n(&lane->next, __ATOMIC_RELAXED);
+    uint64_t cycles_per_us = endpoint->end.bounds.cycles_per_us;
+    uint64_t n = __atomic_load_n(&slot->in[HC_LANE_REVERSE].next, __ATOMIC_RELAXED);
     uint64_t now = hc_tsc();
-    if (self->left_since == 0 || self->left != n) {
+    if (self->left != n) {
+        /* It has served others since. Relaxed: give_slot clears it, too; which one is no matter. */
+        __atomic_store_n(&self->torn_out, false, __ATOMIC_RELAXED);
         self->left = n;
-        self->left_since = now;
+        self->left_for = 0;
+    } else if (self->left_for != 0) {
+        uint64_t since = now - self->looked;
+        self->left_for += since < LOOK_US * cycles_per_us ? since : LOOK_US * cycles_per_us;
     }
-    return now - self->left_since < TORN_OUT_US * endpoint->end.bounds.cycles_per_us;
+    if (self->left_for == 0)
+        self->left_for = 1;
+    self->looked = now;
+    if (self->left_for > TORN_OUT_US * cycles_per_us)
+        __atomic_store_n(&self->torn_out, true, __ATOMIC_RELAXED);
+    return __atomic_load_n(&self->torn_out, __ATOMIC_RELAXED);
+}
+
+/* Runs the calls back that are not left to a thread. False: some are, or to whoever has the lane. */
+static bool serve_back(struct endpoint *endpoint, struct hc_slot *slot, uint64_t *served)
+{
+    struct endpoint_companion *self = &endpoint->companions[slot->index];
+    struct hc_lane_in *lane = &slot->in[HC_LANE_REVERSE];
+    bool torn_out = false;
+    if (hc_is_waited_for(slot))
+        torn_out = is_torn_out(endpoint, self, slot);
+    else
+        self->left_for = 0; /* served, or withdrawn: then another call gets the same number */
+    if (!__atomic_load_n(&slot->port.busy, __ATOMIC_RELAXED))
+        __atomic_store_n(&self->torn_out, false, __ATOMIC_RELAXED);
+    while (hc_drain_back(endpoint_this_thread(), slot, true, torn_out, served))
+        ;
+    if (torn_out)
+        self->left = __atomic_load_n(&lane->next, __ATOMIC_RELAXED);
+    return !hc_peek(lane, true);
 }
 
 /*
- * Runs what a companion would: calls by the switch are nobody else's. False: there is one that was
- * left to the thread that waits for it.
+ * Runs what a companion would: calls by the switch are nobody else's. False: something is left, and
+ * to be looked at again soon.
  */
 static bool serve_slot(struct endpoint *endpoint, struct hc_slot *slot)
 {
-    if (is_waited_for(endpoint, slot))
-        return false;
     struct hc_thread *thread = endpoint_this_thread();
-    struct hc_port *port = slot->mine ? &slot->reverse : &slot->port;
-    struct hc_lane_in *lane = &slot->in[slot->mine ? HC_LANE_REVERSE : HC_LANE_FORWARD];
     uint64_t served = 0;
-    hc_drain_orphans(thread, slot, &served);
-    while (hc_drain(thread, port, lane, true, &served))
-        ;
+    bool done = true;
+    if (slot->mine) {
+        done = serve_back(endpoint, slot, &served);
+    } else {
+        hc_drain_orphans(thread, slot, &served);
+        while (hc_drain(thread, &slot->port, &slot->in[HC_LANE_FORWARD], true, &served))
+            ;
+    }
     if (served != 0)
         (void)__atomic_add_fetch(&endpoint->end.u_board->switched, served, __ATOMIC_RELAXED);
-    return true;
+    return done;
 }
 
 void *endpoint_companion_main(void *argument)
@@ -115,6 +143,7 @@ void *endpoint_companion_main(void *argument)
     struct hc_slot *slot = self->slot;
     uint32_t *u_cpu;
     uint32_t *u_bell = bell_of(slot, &u_cpu);
+    uint64_t nap_ns = 0;
     (void)prctl(PR_SET_NAME, "hc-companion");
     g_is_companion = sched_getaffinity(0, sizeof g_everywhere, &g_everywhere) == 0;
     for (;;) {
@@ -125,8 +154,12 @@ void *endpoint_companion_main(void *argument)
             return NULL;
         }
         follow(hc_untrusted_u32(u_cpu));
-        bool done = serve_slot(endpoint, slot);
-        endpoint_sleep(NULL, u_bell, rung, done ? 0 : STAND_IN_NS);
+        /* Ever less often: a call back that runs for hours keeps what is posted behind it. */
+        if (serve_slot(endpoint, slot))
+            nap_ns = 0;
+        else if (nap_ns < LOOK_SELDOM_NS)
+            nap_ns = nap_ns == 0 ? ENDPOINT_LOOK_NS : nap_ns * 2u;
+        endpoint_sleep(NULL, u_bell, rung, nap_ns);
     }
 }
 
@@ -174,6 +207,6 @@ void *endpoint_steward_main(void *argument)
         }
         bool all = start_companions(endpoint);
         /* Who was given no companion rings its bell, which nobody sleeps on: looked at often. */
-        endpoint_sleep(NULL, u_attention, seen, all ? 0 : STAND_IN_NS);
+        endpoint_sleep(NULL, u_attention, seen, all ? 0 : ENDPOINT_LOOK_NS);
     }
 }

@@ -132,6 +132,7 @@ static void give_slot(struct endpoint *endpoint, struct hc_slot *slot)
         slot->port.thread = &slot->executor;
         /* A thread may end in the middle of a call: what comes back is the companion's then. */
         __atomic_store_n(&slot->port.busy, false, __ATOMIC_RELAXED);
+        __atomic_store_n(&endpoint->companions[slot->index].torn_out, false, __ATOMIC_RELAXED);
         /*
          * A slot with calls in it stays on the lists, or nobody would run them: ours out, and
          * one-way calls back that the last call left on the way in.

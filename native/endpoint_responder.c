@@ -136,7 +136,7 @@ static bool serve(struct kept *kept, struct hc_thread *thread, struct hc_slot *s
     } else if (!hc_peek(kept->lane, true)) {
         return false;
     }
-    return hc_drain_claimed(kept->port, kept->lane, true, served);
+    return hc_drain_claimed(kept->port, kept->lane, true, HC_ROUND, served);
 }
 
 static bool steal(struct endpoint *endpoint, struct kept *kept, struct hc_thread *thread,
@@ -153,7 +153,10 @@ static bool steal(struct endpoint *endpoint, struct kept *kept, struct hc_thread
             continue;
         /* What is stolen may be slow: see struct kept. */
         let_go(kept, thread, served);
-        (void)hc_drain(thread, incoming_port(slot), lane, false, &stolen);
+        if (slot->mine)
+            (void)hc_drain_back(thread, slot, false, false, &stolen);
+        else
+            (void)hc_drain(thread, &slot->port, lane, false, &stolen);
     }
     if (stolen != 0)
         (void)__atomic_add_fetch(&endpoint->end.u_board->stolen, stolen, __ATOMIC_RELAXED);

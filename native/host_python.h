@@ -65,7 +65,7 @@ HC_NODISCARD HC_ALWAYS_INLINE enum hc_status hc_py_post(struct hc_port *port,
         port->out->tail = call->n + 1u;
         port->batch_from = call->n + 1u;
     }
-    __atomic_store_n(&port->allow, port->end->outgoing[id].allow, __ATOMIC_RELAXED);
+    port->allow = port->end->outgoing[id].allow;
     bool timed = HC_UNLIKELY(port->calls++ % HC_SAMPLE_EVERY == 0);
     made->start = timed ? hc_tsc() : 0;
     made->switched = hc_transact_post(port, call->n, mode != HC_MODE_DEFAULT ? mode : call->mode);
@@ -145,7 +145,7 @@ HC_NODISCARD static inline enum hc_status hc_py_wait(struct hc_py_call *made, ui
         return HC_OK;
     enum hc_status status = hc_await(port, made->call.n, made->call.n, timeout, made->switched);
     if (HC_UNLIKELY(status != HC_OK)) {
-        __atomic_store_n(&port->allow, NULL, __ATOMIC_RELAXED);
+        port->allow = NULL;
         hc_port_leave(port, false);
     }
     return status;
@@ -181,7 +181,7 @@ HC_NODISCARD HC_ALWAYS_INLINE enum hc_status hc_py_still_open(struct hc_py_call 
 HC_NODISCARD HC_ALWAYS_INLINE enum hc_status hc_py_answer(struct hc_py_call *made)
 {
     struct hc_port *port = made->call.port;
-    __atomic_store_n(&port->allow, NULL, __ATOMIC_RELAXED);
+    port->allow = NULL;
     if (HC_UNLIKELY(made->start != 0))
         hc_sample(port, made->call.id, hc_tsc() - made->start);
     enum hc_status status = hc_call_answer(&made->call, &made->head, sizeof made->head);

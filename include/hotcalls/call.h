@@ -128,12 +128,13 @@ static inline void hc_run(struct hc_port *port, struct hc_lane_in *lane,
 #define HC_PREFETCH_AHEAD 6u
 
 /*
- * Runs what is posted on a lane whose claim the caller holds, one round of the lane at most: a
- * peer that posts without end holds up neither other lanes nor the caller's own deadline. True
- * if anything was run.
+ * Runs what is posted on a lane whose claim the caller holds, `most` calls at most: HC_ROUND, one
+ * round of the lane, so that a peer that posts without end holds up neither other lanes nor the
+ * caller's own deadline; or one. True if anything was run.
  */
+#define HC_ROUND UINT64_MAX
 static inline bool hc_drain_claimed(struct hc_port *port, struct hc_lane_in *lane, bool companion,
-                                    uint64_t *served)
+                                    uint64_t most, uint64_t *served)
 {
     struct hc_taking taking;
     bool any = false;
@@ -147,7 +148,7 @@ static inline bool hc_drain_claimed(struct hc_port *port, struct hc_lane_in *lan
     __atomic_store_n(&port->busy, false, __ATOMIC_RELAXED);
     port->burst_count = 0;
     port->depth++;
-    for (uint64_t calls = 0; calls <= lane->mask; calls++) {
+    for (uint64_t calls = 0; calls <= lane->mask && calls < most; calls++) {
         taken = hc_take(lane, companion || any, &taking);
         if (taken != HC_TOOK)
             break;
@@ -185,8 +186,8 @@ static inline bool hc_drain_claimed(struct hc_port *port, struct hc_lane_in *lan
 #define HC_DRAIN_ROUNDS 64u
 
 /*
- * Claims a lane, runs what is posted on it, and gives it back. `thread` is the caller's; `port`
- * the one that calls of this lane run on.
+ * Claims a FORWARD lane, runs what is posted on it, and gives it back. `thread` is the caller's;
+ * `port` the one that calls of this lane run on.
  */
 static inline bool hc_drain(struct hc_thread *thread, struct hc_port *port, struct hc_lane_in *lane,
                             bool companion, uint64_t *served)
@@ -198,22 +199,47 @@ static inline bool hc_drain(struct hc_thread *thread, struct hc_port *port, stru
         struct hc_port *outer = thread->current;
         thread->current = port;
         port->thread = thread;
-        /*
-         * On a REVERSE lane that its owner does not serve itself, what the owner's ocall allows
-         * holds all the same. Relaxed: of the owner's own thread we see what it set before it
-         * posted that ocall, since the call here comes from inside it.
-         */
-        if (lane->nested)
-            port->allow = __atomic_load_n(&port->slot->port.allow, __ATOMIC_RELAXED);
-        any = hc_drain_claimed(port, lane, companion, served) || any;
-        if (lane->nested)
-            port->allow = NULL;
+        any = hc_drain_claimed(port, lane, companion, HC_ROUND, served) || any;
         thread->current = outer;
         hc_unclaim(lane);
         /*
          * Look once more, now for switch calls too: a companion that found the claim held has
          * gone back to sleep relying on it (hc_unclaim).
          */
+        companion = true;
+    }
+    return any;
+}
+
+/*
+ * The same for the REVERSE lane of one of our own slots: runs the calls back that no thread waits
+ * for, until one comes that a thread does wait for, unless that is `torn_out` of its wait. Inside
+ * nothing allows them, whatever an ocall of that thread allows: the caller may be here still when
+ * that ocall has returned. So one call at a time, each seen under the claim: then it is the one that
+ * is taken, and not one that came since for a thread that has begun to wait.
+ */
+static inline bool hc_drain_back(struct hc_thread *thread, struct hc_slot *slot, bool companion,
+                                 bool torn_out, uint64_t *served)
+{
+    struct hc_lane_in *lane = &slot->in[HC_LANE_REVERSE];
+    bool any = false;
+    for (uint32_t round = 0; round < HC_DRAIN_ROUNDS; round++) {
+        /* Looked at before, too, so that the claim is out of the way of a thread that waits. */
+        if (!hc_peek(lane, companion) || (!torn_out && hc_is_waited_for(slot)) || !hc_claim(lane))
+            break;
+        bool ours = hc_peek(lane, companion) && (torn_out || !hc_is_waited_for(slot));
+        if (ours) {
+            struct hc_port *outer = thread->current;
+            thread->current = &slot->reverse;
+            slot->reverse.thread = thread;
+            slot->reverse.allow = NULL;
+            any = hc_drain_claimed(&slot->reverse, lane, companion, 1, served) || any;
+            thread->current = outer;
+        }
+        /* A thread that waits looks by itself, and a companion looks until nothing is posted. */
+        hc_unclaim(lane);
+        if (!ours)
+            break;
         companion = true;
     }
     return any;
@@ -235,7 +261,7 @@ static inline void hc_drain_orphans(struct hc_thread *thread, struct hc_slot *sl
     struct hc_port *outer = thread->current;
     thread->current = &slot->port;
     slot->port.thread = thread;
-    (void)hc_drain_claimed(&slot->port, nested, true, served);
+    (void)hc_drain_claimed(&slot->port, nested, true, HC_ROUND, served);
     thread->current = outer;
     /* The look that hc_unclaim asks for is the companion's next. */
     hc_unclaim(forward);
@@ -255,7 +281,7 @@ HC_NOINLINE static bool hc_serve(struct hc_port *port)
             port->serving->thread = port->thread;
             port->serving->allow = port->allow;
             port->thread->current = port->serving;
-            any = hc_drain_claimed(port->serving, port->in, true, &served) || any;
+            any = hc_drain_claimed(port->serving, port->in, true, HC_ROUND, &served) || any;
             port->thread->current = outer;
             port->serving->allow = NULL;
             hc_unclaim(port->in);
@@ -263,7 +289,7 @@ HC_NOINLINE static bool hc_serve(struct hc_port *port)
         return any;
     }
     /* The lane belongs to this chain of calls already: see the table in port.h. */
-    return hc_drain_claimed(port->serving, port->in, true, &served);
+    return hc_drain_claimed(port->serving, port->in, true, HC_ROUND, &served);
 }
 
 /* ---- waiting -------------------------------------------------------------------------------- */
@@ -688,14 +714,14 @@ HC_NODISCARD static inline enum hc_status hc_transact(struct hc_port *port, uint
 {
     /*
      * What may come in while this ocall is out, and not a moment longer; NULL on the host, which
-     * has no such list. Atomic, as others may serve the lane (hc_drain).
+     * has no such list.
      */
-    __atomic_store_n(&port->allow, port->end->outgoing[id].allow, __ATOMIC_RELAXED);
+    port->allow = port->end->outgoing[id].allow;
     bool timed = HC_UNLIKELY(port->calls++ % HC_SAMPLE_EVERY == 0);
     uint64_t start = timed ? hc_tsc() : 0;
     bool switched = hc_transact_post(port, n, mode);
     enum hc_status status = hc_await(port, n, n, port->timeout, switched);
-    __atomic_store_n(&port->allow, NULL, __ATOMIC_RELAXED);
+    port->allow = NULL;
     if (timed)
         hc_sample(port, id, hc_tsc() - start);
     return status;

@@ -178,6 +178,20 @@ HC_ALWAYS_INLINE void hc_port_leave(struct hc_port *port, bool before)
     __atomic_store_n(&port->busy, before, __ATOMIC_RELAXED);
 }
 
+/*
+ * Is what came back over the slot's REVERSE lane for a thread that waits for it, however late that
+ * gets a core? Only there goes on what a function raises that it runs, and is known which functions
+ * that may call.
+ *
+ * Relaxed: an honest peer calls back from inside a call, which was posted after its thread had
+ * become busy; hc_peek acquires that.
+ */
+HC_NODISCARD HC_ALWAYS_INLINE bool hc_is_waited_for(const struct hc_slot *slot)
+{
+    return hc_peek(&slot->in[HC_LANE_REVERSE], true) &&
+           __atomic_load_n(&slot->port.busy, __ATOMIC_RELAXED);
+}
+
 /* One side of a channel. */
 struct hc_end {
     uint8_t *u_base;

@@ -72,17 +72,19 @@ TEST(test_what_an_earlier_ocall_allowed_is_refused_during_a_submitted_one)
     pair_stop();
 }
 
-/* The host's responder runs what a thread of the enclave's own posts. */
+/* The host's responder runs what a thread of the enclave's own posts, and that serves what comes. */
 static void host_responds(enum hc_side waiting)
 {
-    if (waiting == HC_ENCLAVE)
+    if (waiting == HC_ENCLAVE) {
         (void)pair_drain(HC_HOST, PAIR_HOST_SLOTS, true);
-    else
-        /* The thread inside is busy elsewhere: a responder inside steals its call back. */
-        (void)pair_drain(HC_ENCLAVE, PAIR_HOST_SLOTS, true);
+    } else {
+        /* Others inside were there first. */
+        CHECK_EQ(pair_drain(HC_ENCLAVE, PAIR_HOST_SLOTS, true), 0);
+        CHECK(hc_serve(pair_port(HC_ENCLAVE, 0)));
+    }
 }
 
-TEST(test_stolen_call_back_is_allowed_what_its_ocall_allows)
+TEST(test_call_back_is_run_by_the_thread_that_waits_and_allowed_what_its_ocall_allows)
 {
     (void)echo_start();
     g_pair.other = host_responds;
@@ -92,6 +94,68 @@ TEST(test_stolen_call_back_is_allowed_what_its_ocall_allows)
     CHECK_EQ(g_ran_count, 1);
     CHECK_EQ(pair_call(port, O_CALLS_NOTE, NULL, 0), HC_OK);
     CHECK_EQ(g_inner_status, HC_ERR_NOT_ALLOWED);
+    pair_stop();
+}
+
+/* Posts a call of E_PRIVATE to the enclave on the REVERSE lane of the first slot of its own. */
+static struct hc_cell *forge_back(void)
+{
+    struct hc_cell *u_cell = pair_cell(PAIR_HOST_SLOTS, HC_LANE_REVERSE, 0);
+    u_cell->id = E_PRIVATE;
+    u_cell->word = hc_word(g_pair.end[HC_ENCLAVE].slots[PAIR_HOST_SLOTS].in[HC_LANE_REVERSE].next,
+                           HC_WORD_POSTED);
+    return u_cell;
+}
+
+/* Whoever is not that thread may still run it when the ocall has returned. */
+TEST(test_call_back_run_by_another_thread_is_refused_although_an_ocall_that_allows_it_begins)
+{
+    (void)echo_start();
+    struct hc_port *port = pair_port(HC_ENCLAVE, 0);
+    struct hc_cell *u_cell = forge_back();
+    port->allow = g_allow_private;
+    CHECK_EQ(pair_drain(HC_ENCLAVE, PAIR_HOST_SLOTS, true), 1);
+    CHECK_EQ(u_cell->status, HC_ERR_NOT_ALLOWED);
+    CHECK_EQ(g_ran_count, 0);
+    pair_stop();
+}
+
+TEST(test_call_back_to_a_thread_torn_out_of_its_ocall_is_refused)
+{
+    (void)echo_start();
+    struct hc_port *port = pair_port(HC_ENCLAVE, 0);
+    struct hc_cell *u_cell = forge_back();
+    uint64_t served = 0;
+    port->allow = g_allow_private;
+    (void)hc_port_enter(port);
+    CHECK(hc_drain_back(&g_pair.thread[HC_ENCLAVE], port->slot, true, true, &served));
+    CHECK_EQ(served, 1);
+    CHECK_EQ(u_cell->status, HC_ERR_NOT_ALLOWED);
+    CHECK_EQ(g_ran_count, 0);
+    pair_stop();
+}
+
+/* While another thread runs a call back that nobody waits for, the slot's thread begins to wait. */
+static void begin_to_wait(void)
+{
+    uint64_t token = 2;
+    g_in_the_middle = NULL;
+    (void)hc_port_enter(pair_port(HC_HOST, 0));
+    CHECK_EQ(pair_oneway(&g_pair.end[HC_ENCLAVE].slots[0].port, O_NOTE, &token, sizeof token),
+             HC_OK);
+}
+
+TEST(test_call_back_for_a_thread_that_has_begun_to_wait_is_not_taken_along_with_one_before_it)
+{
+    struct hc_port *port = echo_start();
+    uint64_t token = 1;
+    g_in_the_middle = begin_to_wait;
+    CHECK_EQ(pair_oneway(&g_pair.end[HC_ENCLAVE].slots[0].port, O_NOTE, &token, sizeof token),
+             HC_OK);
+    CHECK_EQ(pair_drain(HC_HOST, 0, true), 1);
+    CHECK_EQ(g_ran_count, 1);
+    CHECK(hc_serve(port));
+    CHECK_EQ(g_ran_count, 2);
     pair_stop();
 }
 

@@ -198,10 +198,12 @@ static inline struct hc_cell *pair_cell(uint32_t slot, uint32_t lane, uint64_t n
 static inline uint64_t pair_drain(enum hc_side side, uint32_t index, bool companion)
 {
     struct hc_slot *slot = &g_pair.end[side].slots[index];
-    struct hc_port *port = slot->mine ? &slot->reverse : &slot->port;
     uint64_t served = 0;
-    (void)hc_drain(&g_pair.thread[side], port,
-                   &slot->in[slot->mine ? HC_LANE_REVERSE : HC_LANE_FORWARD], companion, &served);
+    if (slot->mine)
+        (void)hc_drain_back(&g_pair.thread[side], slot, companion, false, &served);
+    else
+        (void)hc_drain(&g_pair.thread[side], &slot->port, &slot->in[HC_LANE_FORWARD], companion,
+                       &served);
     return served;
 }
 

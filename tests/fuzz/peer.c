@@ -242,7 +242,10 @@ uint64_t peer_serve(void)
 {
     uint64_t served = 0;
     struct hc_port *server = g_slot.mine ? &g_slot.reverse : &g_slot.port;
-    (void)hc_drain(&g_thread, server, &g_slot.in[lane_in()], true, &served);
+    if (g_slot.mine)
+        (void)hc_drain_back(&g_thread, &g_slot, true, false, &served);
+    else
+        (void)hc_drain(&g_thread, server, &g_slot.in[lane_in()], true, &served);
     PROMISE(server->depth == 0 && server->arena.used == 0);
     return served;
 }

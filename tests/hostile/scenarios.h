@@ -173,11 +173,13 @@ static void asleep(void)
     nested();
 }
 
-/* A responder of the host serves what the owner of the lane waits for. */
+/* A companion of the host leaves what the owner of the lane waits for, and takes it in the end. */
 static void by_another(enum hc_side waiting)
 {
+    uint64_t served = pair_drain(HC_HOST, 0, true);
     if (waiting == HC_ENCLAVE)
-        (void)pair_drain(HC_HOST, 0, true);
+        (void)hc_drain_back(&g_pair.thread[HC_HOST], &g_pair.end[HC_HOST].slots[0], true, true,
+                            &served);
     else
         pair_chain(waiting);
 }
