@@ -182,15 +182,28 @@ static void check_words(struct endpoint *endpoint, struct hc_thread *thread, str
     }
 }
 
-static bool anything_posted(const struct poll_list *list)
+/* What there is for a responder, the least first. */
+enum posted {
+    POSTED_NOTHING,
+    POSTED_FOR_OTHERS, /* left to threads that wait, which may give up and leave it to us */
+    POSTED_FOR_US,
+};
+
+static enum posted what_is_posted(const struct poll_list *list)
 {
+    enum posted most = POSTED_NOTHING;
     for (uint32_t i = 0; i < list->own_count; i++)
         if (hc_peek(incoming_lane(list->own[i]), false))
-            return true;
-    for (uint32_t i = 0; i < list->other_count; i++)
-        if (hc_peek(incoming_lane(list->other[i]), false))
-            return true;
-    return false;
+            return POSTED_FOR_US;
+    for (uint32_t i = 0; i < list->other_count; i++) {
+        struct hc_slot *slot = list->other[i];
+        if (!hc_peek(incoming_lane(slot), false))
+            continue;
+        if (!slot->mine || !hc_is_waited_for(slot))
+            return POSTED_FOR_US;
+        most = POSTED_FOR_OTHERS;
+    }
+    return most;
 }
 
 /*
@@ -202,6 +215,9 @@ static bool anything_posted(const struct poll_list *list)
  * The fence and the exchange put each side's store before its load. So either the responder's
  * look finds the post, or the requester's load finds awake == 0 and changes the doorbell, which
  * the responder's sleep then finds changed.
+ *
+ * A call back that is left to a thread keeps nobody awake, however long that takes; but nobody rings
+ * when the thread gives up, so such a sleep is short.
  */
 static void responder_sleep(struct endpoint_responder *self, struct poll_list *list)
 {
@@ -213,11 +229,19 @@ static void responder_sleep(struct endpoint_responder *self, struct poll_list *l
     (void)__atomic_sub_fetch(&u_board->awake, 1u, __ATOMIC_SEQ_CST);
     /* Separates the store to awake from the loads of the words; pairs with hc_post, word. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    refresh(endpoint, self->index, list, false);
-    if (!anything_posted(list) && __atomic_load_n(&endpoint->stopping, __ATOMIC_ACQUIRE) == 0) {
+    for (;;) {
+        refresh(endpoint, self->index, list, false);
+        enum posted posted = what_is_posted(list);
+        if (posted == POSTED_FOR_US || __atomic_load_n(&endpoint->stopping, __ATOMIC_ACQUIRE) != 0)
+            break;
         (void)__atomic_add_fetch(&u_board->sleeps, 1u, __ATOMIC_RELAXED);
-        endpoint_sleep(NULL, &u_board->doorbell, rung, 0);
+        endpoint_sleep(NULL, &u_board->doorbell, rung,
+                       posted == POSTED_FOR_OTHERS ? ENDPOINT_LOOK_NS : 0);
         (void)__atomic_add_fetch(&u_board->wakes, 1u, __ATOMIC_RELAXED);
+        /* Relaxed: what was rung for is looked for again, by whoever calls this. */
+        if (posted == POSTED_NOTHING ||
+            __atomic_load_n(&u_board->doorbell, __ATOMIC_RELAXED) != rung)
+            break;
     }
     (void)__atomic_add_fetch(&u_board->awake, 1u, __ATOMIC_SEQ_CST);
     (void)__atomic_or_fetch(&endpoint->awake, 1u << self->index, __ATOMIC_RELAXED);
