@@ -16,6 +16,12 @@
  *   -DCALLS=n      plain calls per requester; may be 0
  *   -DONEWAY       and a one-way call before them, in the cell in front
  *   -DNESTED       a call may call back once
+ *   -DLEFT         with NESTED: the requester's side has a companion too, which leaves a call back to
+ *                  the thread that waits for it, and takes it when that waits no more
+ *   -DASLEEP       no responder inside: every call is taken by the companion there
+ *   -DSTEAL        with LEFT: and a responder, which does the same
+ *   -DTORN         with LEFT: the thread may be torn out of its wait, or be so late that the
+ *                  companion takes it for torn out
  *   -DTIMEOUT      a wait may be given up: withdrawn, or quarantined until the answer comes
  *   -DDEATH        the enclave may end at any step
  *   -DHOSTILE=n    the host is a scribbler of n words; only `ran` is asserted then
@@ -37,6 +43,12 @@
 #define LAST (CALLS + 2) /* one more than the last n */
 #else
 #define LAST (CALLS + 1)
+#endif
+
+#ifdef LEFT
+#define CALLS_BACK(n) true
+#else
+#define CALLS_BACK(n) ((n) == LAST - 1)
 #endif
 
 /* `provided` keeps Spin from reducing, so it is only there where somebody dies. */
@@ -63,7 +75,11 @@
 /* The channel. */
 byte fw[SLOTS * CELLS]; /* FORWARD lanes */
 byte rv[SLOTS];         /* REVERSE lanes: one call back at a time, so one cell */
+#ifdef ASLEEP
+byte awake;
+#else
 byte awake = RESPONDERS;
+#endif
 /*
  * The bells. A sleeper reads the number, and the kernel puts it to sleep only while it is the same:
  * what matters is whether it was rung since it read, so that is what is kept, per sleeper.
@@ -80,6 +96,14 @@ byte run_cell[SLOTS];
 byte rv_tail[SLOTS];  /* the executor's last call back */
 /* The requester's private half of each REVERSE lane. */
 byte rv_next[SLOTS] = 1;
+
+#ifdef LEFT
+bool rv_claim[SLOTS];
+bool busy[SLOTS];      /* hc_port of the thread that owns the slot */
+bool back_rung[SLOTS]; /* the bell of its side's companion */
+bool on_back_bell[SLOTS];
+byte waits_for[SLOTS]; /* not there in reality: the call that the thread waits for while it is busy */
+#endif
 
 /* Who sleeps in the kernel, by what they sleep on. */
 bool on_word[SLOTS];
@@ -105,6 +129,15 @@ inline ring_companion(s) {
     }
 }
 
+#ifdef LEFT
+inline ring_back(s) {
+    d_step {
+        back_rung[s] = true;
+        on_back_bell[s] = false
+    }
+}
+#endif
+
 inline ring_responder() {
     d_step {
         door_rung[0] = true;
@@ -124,7 +157,7 @@ inline ring_responder() {
 
 /* hc_transact on the executor's port, and its wait, while call `n` of slot s runs. */
 inline call_back(s, switched) {
-    d_step { rv_tail[s] = rv_tail[s] + 1; };
+    d_step { rv_tail[s] = rv_tail[s] + 1; rang = false };
     if
     :: switched -> t_post(rv[s], rv_tail[s], SWITCH, res)
     :: else -> t_post(rv[s], rv_tail[s], 0, res)
@@ -139,6 +172,10 @@ inline call_back(s, switched) {
 #endif
     do
     :: rv[s] == WORD(rv_tail[s], DONE) -> break
+#ifdef LEFT
+    /* A slice is over and nobody took it. Once only: that has to be enough. */
+    :: (rv[s] & 3) == POSTED && !rang -> rang = true; ring_back(s)
+#endif
     :: atomic {
             rv[s] != WORD(rv_tail[s], DONE) ->
             seen = rv[s];
@@ -152,7 +189,12 @@ inline call_back(s, switched) {
         fi;
         /* The kernel puts it to sleep only while the word is what it was. */
         on_back[s] = res == 1 && rv[s] == seen;
-        !on_back[s]
+        if
+        :: !on_back[s]
+#ifdef LEFT
+        :: !rang && (rv[s] & 3) == POSTED -> on_back[s] = false
+#endif
+        fi
     od;
     assert(ran_back[s * 8 + rv_tail[s]] == 1)
 }
@@ -164,7 +206,7 @@ inline call_back(s, switched) {
 inline run_call(s) {
 #ifdef NESTED
     if
-    :: taken_n == LAST - 1 -> call_back(s, (took == 2))
+    :: CALLS_BACK(taken_n) -> call_back(s, (took == 2))
     :: true
     fi;
 #endif
@@ -273,12 +315,12 @@ inline drain(s, switched_too) {
 
 /* What a thread remembers of the call before is nobody's business: fewer states. */
 inline forget() {
-    d_step { res = 0; seen = 0; took = 0; taken_n = 0; taken_cell = 0; comp = 0; mine = 0 }
+    d_step { res = 0; seen = 0; took = 0; taken_n = 0; taken_cell = 0; comp = 0; mine = 0; rang = 0 }
 }
 
 proctype companion(byte s) WHILE_ALIVE {
     byte res, seen, took, taken_n, taken_cell;
-    bool comp, mine;
+    bool comp, mine, rang;
     do
     :: bell_rung[s] = false;
         drain(s, true);
@@ -292,7 +334,7 @@ proctype companion(byte s) WHILE_ALIVE {
 
 proctype responder(byte me) WHILE_ALIVE {
     byte res, seen, took, taken_n, taken_cell, s;
-    bool comp, mine, work;
+    bool comp, mine, rang, work;
     do
     :: /* serve: own lanes, and others' calls that wait for too long; or nothing is seen. */
         atomic {
@@ -344,20 +386,24 @@ next_look:
 
 /* ---- outside: a requester ------------------------------------------------------------------- */
 
-/* hc_serve: the call back that came while its thread waits. */
-inline serve_back(s) {
-    atomic {
-        t_take(rv[s], rv_next[s], true, res);
-        if
-        :: res == 1 || res == 2 ->
-            d_step {
-                ran_back[s * 8 + rv_next[s]] = ran_back[s * 8 + rv_next[s]] + 1;
-                assert(ran_back[s * 8 + rv_next[s]] <= 1);
-                rv_next[s] = rv_next[s] + 1
-            }
-        :: else
-        fi
-    };
+inline count_back(s) {
+    d_step {
+        ran_back[s * 8 + rv_next[s]] = ran_back[s * 8 + rv_next[s]] + 1;
+        assert(ran_back[s * 8 + rv_next[s]] <= 1);
+        rv_next[s] = rv_next[s] + 1
+    }
+}
+
+/* hc_take on the REVERSE lane, whose claim the caller holds, and then hc_run. */
+inline take_back(s) {
+    t_take(rv[s], rv_next[s], true, res);
+    if
+    :: res == 1 || res == 2 -> count_back(s)
+    :: else
+    fi
+}
+
+inline run_back(s) {
     atomic {
         if
         :: res == 1 || res == 2 ->
@@ -368,6 +414,138 @@ inline serve_back(s) {
         res = 0
     }
 }
+
+/* hc_serve: the call back that came while its thread waits. */
+inline serve_back(s) {
+#ifdef LEFT
+    atomic {
+        if
+        :: !rv_claim[s] ->
+            rv_claim[s] = true;
+            take_back(s)
+        :: else -> goto back_served
+        fi
+    };
+    run_back(s);
+    rv_claim[s] = false;
+back_served:
+    skip
+#else
+    atomic { take_back(s) };
+    run_back(s)
+#endif
+}
+
+#ifdef LEFT
+/* hc_is_waited_for, in `res`; `late` when the thread counts as torn out. */
+inline look_back(s) {
+    t_waited_for(rv[s], rv_next[s], busy[s], res);
+#ifdef BUG_TAKE_WHAT_IS_WAITED_FOR
+    res = 0;
+#endif
+    res = res && !late
+}
+
+/* hc_drain_back: by somebody else than the thread that waits. */
+inline drain_back(s) {
+    do
+    :: PEEK_BACK(s) ->
+#ifndef BUG_DRAIN_ON_WITHOUT_LOOK
+        atomic {
+            look_back(s);
+            if
+            :: res == 1 -> break
+            :: else
+            fi
+        };
+#endif
+#ifdef BUG_TAKE_BACK_IN_TWO_STEPS
+        n = rv_next[s];
+        atomic {
+            rv[s] = WORD(n, TAKEN);
+            rv_next[s] = n;
+            res = 1;
+            count_back(s)
+        };
+#else
+        atomic {
+            if
+            :: rv_claim[s] -> break
+            :: else -> rv_claim[s] = true
+            fi
+        };
+#ifndef BUG_DRAIN_ON_WITHOUT_LOOK
+        atomic {
+            look_back(s);
+            if
+            :: res == 1 -> rv_claim[s] = false; break
+#ifndef BUG_TAKE_WHAT_CAME_SINCE
+            :: !PEEK_BACK(s) -> rv_claim[s] = false; break
+#endif
+            :: else
+            fi
+        };
+#endif
+        atomic {
+            /* The thread that waits for the call which this one comes from is there for it. */
+            assert(!PEEK_BACK(s) || late || !busy[s] || waits_for[s] != run_n[s]);
+            take_back(s)
+        };
+#endif
+        run_back(s);
+        rv_claim[s] = false
+    :: else -> break
+    od
+}
+
+/* endpoint_companion_main of the requester's side */
+proctype companion_outside(byte s) {
+    byte res, n;
+    bool late, left;
+    do
+    :: back_rung[s] = false;
+        /* serve_back */
+        atomic {
+            look_back(s);
+            left = res == 1;
+            res = 0
+        };
+        if
+        :: !left -> drain_back(s)
+        :: else
+        fi;
+        atomic {
+            left = PEEK_BACK(s);
+#ifdef BUG_LEAVE_AND_FORGET
+            left = false;
+#endif
+            late = false;
+            res = 0;
+            on_back_bell[s] = !back_rung[s]
+        };
+        if
+        :: !on_back_bell[s]
+        /* Looked at again and again; a look that would find the same is left out. */
+        :: left && (!PEEK_BACK(s) || !busy[s]) -> on_back_bell[s] = false
+#if defined(TORN) && !defined(BUG_LEAVE_FOR_EVER)
+        :: left -> late = true; on_back_bell[s] = false
+#endif
+        fi;
+        left = false
+    od
+}
+
+#ifdef STEAL
+/* steal of endpoint_responder.c, for as long as it does not sleep; when it does, others are rung. */
+proctype thief(byte s) {
+    byte res, n;
+    bool late;
+    do
+    :: atomic { PEEK_BACK(s) && !busy[s] }; drain_back(s); res = 0; n = 0
+    od
+}
+#endif
+#endif
 
 /* hc_await and hc_wait_slow, for call `n` in `cell`. */
 /* `rung`: the companion has been told already. */
@@ -420,12 +598,21 @@ inline await(s, n, cell) {
             tail = n + 1; oldest = n + 1; break
 #else
             /* hc_port_recover: the cell is used again once the answer has come. */
+#ifdef LEFT
+            busy[s] = false;
+            CELL(s, cell) == WORD(n, DONE);
+            break
+#else
             skip
+#endif
 #endif
         fi
 #endif
 #ifdef DEATH
     :: dead -> lost = true; break
+#endif
+#ifdef TORN
+    :: (CELL(s, cell) & 3) == TAKEN -> lost = true; torn = true; break
 #endif
     :: atomic {
             CELL(s, cell) != WORD(n, DONE) && (CELL(s, cell) != WORD(n, POSTED) || rung) ->
@@ -445,7 +632,12 @@ inline await(s, n, cell) {
 #endif
         :: else ->
             on_word[s] = (CELL(s, cell) == seen);
-            !on_word[s] OR_LOST
+            if
+            :: !on_word[s] OR_LOST
+#ifdef TORN
+            :: (CELL(s, cell) & 3) == TAKEN -> on_word[s] = false; lost = true; torn = true; break
+#endif
+            fi
         fi
     od
 }
@@ -461,6 +653,10 @@ inline plain_call(s) {
         fi;
         cell = (n - lane_origin) & (CELLS - 1);
         tail = tail + 1;
+#ifdef LEFT
+        busy[s] = true;
+        waits_for[s] = n;
+#endif
 #ifdef TIMEOUT
         gone[s * 8 + n] = false;
 #endif
@@ -487,6 +683,10 @@ inline plain_call(s) {
         :: tail != n -> oldest = n + 1
         :: else
         fi;
+#ifdef LEFT
+        /* Who is torn out stays busy, and calls through another slot. */
+        busy[s] = torn;
+#endif
         res = 0; seen = 0; rung = 0; given_up = 0; cell = 0
     }
 }
@@ -511,7 +711,7 @@ proctype requester(byte s) {
     byte tail = 1;
     byte oldest = 1;
     byte lane_origin = 1;
-    bool rung, given_up, lost;
+    bool rung, given_up, lost, torn;
 #ifdef ONEWAY
     oneway_call(s);
 #endif
@@ -539,6 +739,10 @@ proctype requester(byte s) {
 active proctype watchdog() {
     timeout ->
     assert(finished == SLOTS);
+#ifndef DEATH
+    /* Nor is anybody in a call that does not end. */
+    assert(!held[0] && !held[SLOTS - 1]);
+#endif
 #if defined(ONEWAY) && !defined(DEATH)
     /* Nobody waits for these; they are run all the same. */
     assert(ran[1] == 1 && ran[(SLOTS - 1) * 8 + 1] == 1);
@@ -590,12 +794,20 @@ init {
         for (i : 0 .. SLOTS - 1) {
             run companion(i);
 #ifndef HOSTILE
-            run requester(i)
+            run requester(i);
+#endif
+#ifdef LEFT
+            run companion_outside(i);
+#endif
+#ifdef STEAL
+            run thief(i);
 #endif
         }
+#ifndef ASLEEP
         for (i : 0 .. RESPONDERS - 1) {
             run responder(i)
         }
+#endif
 #ifdef DEATH
         run end_of_the_enclave();
 #endif

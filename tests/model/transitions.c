@@ -7,7 +7,7 @@
  * pattern of other calls, of which each arrow that is conditional has to keep its hands off; that
  * is checked here, since the model relies on it.
  */
-#include <hotcalls/lane.h>
+#include <hotcalls/port.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +84,21 @@ static int finish(uint64_t *word, uint64_t extra)
     enum hc_finished finished = hc_finish(&g_cells[0], N);
     *word = g_cells[0].word;
     return finished == HC_FINISHED ? 0 : finished == HC_FINISHED_WAKE ? 1 : 2;
+}
+
+/* No arrow, but a look at the word: is it left to the thread of the slot, which is busy or not? */
+static int waited_for(uint64_t *word, uint64_t extra)
+{
+    static struct hc_slot slot;
+    struct hc_lane_in *lane = &slot.in[HC_LANE_REVERSE];
+    memset(&slot, 0, sizeof slot);
+    memset(g_cells, 0, sizeof g_cells);
+    lane->u_cells = g_cells;
+    lane->mask = CELLS - 1u;
+    lane->next = lane->origin = N;
+    slot.port.busy = extra != 0;
+    g_cells[0].word = *word;
+    return hc_is_waited_for(&slot);
 }
 
 static int post(uint64_t *word, uint64_t extra)
@@ -216,6 +231,7 @@ int main(void)
         {"fall_asleep", fall_asleep, EXPECTED, false},
         {"rouse", rouse, NONE, false},
         {"take", take, FLAG, false},
+        {"waited_for", waited_for, FLAG, false},
         {"finish", finish, NONE, true},
         {"post", post, BITS, true},
         {"post_quick", post_quick, NONE, true},
