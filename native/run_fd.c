@@ -258,13 +258,19 @@ static pthread_mutex_t g_replace_lock = PTHREAD_MUTEX_INITIALIZER;
 static long copy_to_held(const struct run_call *call)
 {
     int64_t target = (int64_t)call->a[1];
+    long result = RUN_MUST_BLOCK;
+    /* What is replaced is closed, and the close of a socket may linger: not for the leader to await. */
+    if (!call->trying)
+        (void)pthread_mutex_lock(&g_replace_lock);
+    else if (pthread_mutex_trylock(&g_replace_lock) != 0)
+        goto out;
     run_total_change_begin(target);
-    (void)pthread_mutex_lock(&g_replace_lock);
-    long result = run_raw(call);
+    result = run_raw(call);
     (void)pthread_mutex_unlock(&g_replace_lock);
     if (result >= 0)
         run_fd_give(result);
     run_total_change_end(target);
+out:
     run_fd_let_go(target);
     return result;
 }

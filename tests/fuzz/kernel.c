@@ -108,8 +108,13 @@ int kernel_fcntl(int fd, int command, ...)
 {
     va_list list;
     va_start(list, command);
-    int least = command == F_GETFL ? 0 : va_arg(list, int);
+    int least = command == F_GETFL || command == F_GETFD ? 0 : va_arg(list, int);
     va_end(list);
+    /* Whether there is anything may be asked of every number. */
+    if (command == F_GETFD) {
+        errno = EBADF;
+        return fd >= 0 && fd < KERNEL_FDS && g_kernel_open[fd] ? 0 : -1;
+    }
     may_use(fd, true);
     if (command == F_GETFL)
         return (input_u8(&g_input) & 1u) != 0 ? O_NONBLOCK : 0;
@@ -293,9 +298,7 @@ static long message(long pointer, bool sending)
                  at += 4u) {
                 int fd;
                 memcpy(&fd, (uint8_t *)part + at, sizeof fd);
-                /* A copy: the program's own number might be something else by now. */
-                may_use(fd, true);
-                PROMISE(!run_fd_owned(fd));
+                may_use(fd, false);
             }
         return moved(header->msg_iovlen != 0 ? header->msg_iov[0].iov_len : 0);
     }
@@ -493,8 +496,8 @@ static long make_call(long number, const long a[6])
         may_use(a[0], false);
         if (a[1] < 3 || a[1] >= KERNEL_FDS)
             return -EBADF;
-        /* Only what was taken from the program is replaced. */
-        PROMISE(a[0] == a[1] || (g_kernel_open[a[1]] && !run_fd_owned(a[1])));
+        /* Only what is the program's is replaced. */
+        PROMISE(a[0] == a[1] || (g_kernel_open[a[1]] && run_fd_owned(a[1])));
         g_kernel_open[a[1]] = true;
         return a[1];
     default:

@@ -198,6 +198,16 @@ done:
         }
 }
 
+/* No number stays held: what the program has is closed when it closes it. */
+static void close_all(void)
+{
+    for (int fd = 0; fd < KERNEL_FDS; fd++) {
+        struct run_call call = {.id = ROW_close, .row = run_row(ROW_close), .a = {(uint64_t)fd}};
+        (void)run_fd_hand(&call);
+        PROMISE(!g_kernel_open[fd]);
+    }
+}
+
 static void set_up(void)
 {
     g_u_window = aligned_alloc(64, WINDOW);
@@ -233,5 +243,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                     ((rules >> 1) % 8u == 2u ? RULES_ASK : 0u));
     for (uint64_t n = 1; n <= 4u && g_input.left != 0; n++)
         one_call(n);
+    close_all();
     return 0;
 }
