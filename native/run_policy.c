@@ -626,6 +626,9 @@ int run_policy_address(uint32_t row, enum run_address_use use, const struct sock
             refuse = g_addresses[use][i].refuse;
             break;
         }
+    /* To be connected no longer: of no family that a list could name, and with nobody at the end. */
+    if (use == RUN_CONNECT && parts.family == AF_UNSPEC && size >= sizeof(sa_family_t))
+        refuse = 0;
     if (refuse == 0 && !g_learn && !g_asks)
         return 0;
     (void)snprintf(what, sizeof what, "address %s ", g_address_words[use]);

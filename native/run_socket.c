@@ -68,6 +68,13 @@ static long judged(const struct run_call *call, enum run_address_use use, struct
             address->size = (socklen_t)(head + strlen(un->sun_path) + 1u);
         return error;
     }
+    /*
+     * To be connected no longer is allowed whatever the rules, so no more than that may be asked for:
+     * what follows the family is left out, as there are protocols that look at nothing else.
+     */
+    if (use == RUN_CONNECT && address->storage.ss_family == AF_UNSPEC &&
+        address->size > sizeof(sa_family_t) && run_policy_has_addresses())
+        address->size = sizeof(sa_family_t);
     if (use != RUN_BIND && run_policy_has_addresses())
         run_policy_settle((struct sockaddr *)&address->storage, address->size);
     return -run_policy_address(call->id, use, (const struct sockaddr *)&address->storage,

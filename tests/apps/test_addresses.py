@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import platform
 import socket
 import subprocess
@@ -106,3 +107,42 @@ def test_no_address_at_all_is_this_machine(
         assert refused.stdout == f"{errno.EACCES}\n"
         allowed = under(tmp_path, 'IPAddressAllow = "localhost"\nIPAddressDeny = "any"\n')
         assert run(*command, options=allowed).stdout == "0\n"
+
+
+#: Connects, is connected no longer, and connects elsewhere: as the C library does with each address
+#: of a name, to put them in order.
+AGAIN = """
+import ctypes, os, socket, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+s = socket.socket(int(sys.argv[1]), socket.SOCK_DGRAM)
+for size in map(int, sys.argv[4:]):
+    s.connect((sys.argv[2], int(sys.argv[3])))
+    done = libc.connect(s.fileno(), struct.pack("=H", 0) + bytes([255] * 28), size)
+    print(done, os.strerror(ctypes.get_errno()))
+    try:
+        print("peer", s.getpeername()[0])
+    except OSError as failed:
+        print(failed.errno)
+"""
+
+
+@pytest.mark.parametrize(
+    ("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+)
+def test_a_connection_is_taken_back_where_families_are_listed(
+    family: socket.AddressFamily, address: str, tmp_path: Path
+) -> None:
+    allowed = under(tmp_path, 'RestrictAddressFamilies = ["AF_INET", "AF_INET6"]\n')
+    # The family alone; as most programs write it; longer than any address has to be.
+    command = (*PYTHON, AGAIN, str(int(family)), address, "9", "2", "16", "30")
+    told = run(*command, options=allowed)
+    assert told.stdout == f"0 Success\n{errno.ENOTCONN}\n" * 3, told.stderr
+    assert told.stderr == ""
+
+
+@pytest.mark.claim("D-POLICY")
+def test_an_address_too_short_for_a_family_is_of_none_that_is_listed(tmp_path: Path) -> None:
+    allowed = under(tmp_path, 'RestrictAddressFamilies = "AF_INET"\n')
+    command = (*PYTHON, AGAIN, str(int(socket.AF_INET)), "127.0.0.1", "9", "1")
+    refused = run(*command, options=allowed)
+    assert refused.stdout == f"-1 {os.strerror(errno.EACCES)}\npeer 127.0.0.1\n"
