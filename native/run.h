@@ -141,6 +141,9 @@ bool run_proc_link(const char *path, char text[PATH_MAX]);
 
 void run_serve_init(struct hc_end *end, struct run_shared *u_shared);
 /* run_threads.c */
+/* Signals of ours alone, as no program runs in this process: they end a call, and change all threads. */
+#define RUN_INTERRUPT (SIGRTMIN + 3)
+#define RUN_EVERYWHERE (SIGRTMIN + 4)
 void run_threads_init(void);
 void run_threads_open(void);
 /* Makes a system call in every thread of this process; the first error, or 0. */

@@ -15,9 +15,6 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-/* Ours alone: no program runs in this process. */
-#define INTERRUPT (SIGRTMIN + 3)
-
 /* A thread that runs calls. */
 struct worker {
     uint32_t interrupted; /* atomic: the call that runs is to end */
@@ -61,7 +58,7 @@ void run_serve_init(struct hc_end *end, struct run_shared *u_shared)
     memset(&action, 0, sizeof action);
     action.sa_sigaction = on_interrupt;
     action.sa_flags = SA_SIGINFO;
-    (void)sigaction(INTERRUPT, &action, NULL);
+    (void)sigaction(RUN_INTERRUPT, &action, NULL);
     run_threads_init();
 }
 
@@ -70,7 +67,7 @@ void run_worker_init(void)
     sigset_t set;
     g_worker.tid = gettid();
     (void)sigemptyset(&set);
-    (void)sigaddset(&set, INTERRUPT);
+    (void)sigaddset(&set, RUN_INTERRUPT);
     (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     run_threads_open();
 }
@@ -118,7 +115,7 @@ void *run_watcher_main(void *argument)
             /* Once for each call, or a new signal would disturb the next one. */
             if (worker != NULL && g_running[slot].word == word &&
                 __atomic_exchange_n(&worker->interrupted, 1u, __ATOMIC_RELEASE) == 0)
-                (void)syscall(SYS_tgkill, getpid(), worker->tid, INTERRUPT);
+                (void)syscall(SYS_tgkill, getpid(), worker->tid, RUN_INTERRUPT);
             (void)pthread_mutex_unlock(&g_running_lock);
         }
         endpoint_sleep(NULL, &g_u_run_shared->interrupt_bell, seen, 0);

@@ -243,8 +243,9 @@ static void start_threads(enum hc_mode mode)
 }
 
 /* What the terminal or the user sends to us and not to the whole group is meant for the program. */
-static const int g_forwarded[] = {SIGHUP,  SIGINT,  SIGQUIT,  SIGTERM,   SIGUSR1,
-                                  SIGUSR2, SIGALRM, SIGWINCH, SIGVTALRM, SIGPROF};
+static const int g_forwarded[] = {SIGHUP,   SIGINT,    SIGQUIT, SIGTERM, SIGUSR1,
+                                  SIGUSR2,  SIGALRM,   SIGPROF, SIGPWR,  SIGABRT,
+                                  SIGWINCH, SIGVTALRM, SIGURG,  SIGIO,   SIGSTKFLT};
 
 static void block_signals(sigset_t *set)
 {
@@ -252,6 +253,9 @@ static void block_signals(sigset_t *set)
     (void)sigaddset(set, SIGCHLD);
     for (size_t i = 0; i < sizeof g_forwarded / sizeof g_forwarded[0]; i++)
         (void)sigaddset(set, g_forwarded[i]);
+    for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
+        if (number != RUN_INTERRUPT && number != RUN_EVERYWHERE)
+            (void)sigaddset(set, number);
     (void)sigprocmask(SIG_BLOCK, set, NULL);
     /* Raised in the program instead, where they belong (shim_io.c). */
     (void)signal(SIGPIPE, SIG_IGN);
@@ -292,7 +296,7 @@ static _Noreturn void outlive(const sigset_t *set)
         if (number == SIGCHLD) {
             if (waitpid(g_run_program, &status, WNOHANG) == g_run_program)
                 end_as(status);
-        } else if (number > 0 && info.si_code != SI_KERNEL) {
+        } else if (number > 0 && info.si_code <= 0) {
             (void)kill(g_run_program, number);
         }
     }

@@ -15,8 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Ours alone: no program runs in this process. */
-#define EVERYWHERE (SIGRTMIN + 4)
 #define THREADS_MAX 1024u
 #define PATIENCE_MS 1000
 
@@ -53,14 +51,14 @@ void run_threads_init(void)
     action.sa_handler = on_everywhere;
     /* What a thread blocks in is begun again: by the kernel, or by run_job.c. */
     action.sa_flags = SA_RESTART;
-    (void)sigaction(EVERYWHERE, &action, NULL);
+    (void)sigaction(RUN_EVERYWHERE, &action, NULL);
 }
 
 void run_threads_open(void)
 {
     sigset_t set;
     (void)sigemptyset(&set);
-    (void)sigaddset(&set, EVERYWHERE);
+    (void)sigaddset(&set, RUN_EVERYWHERE);
     (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
@@ -80,7 +78,7 @@ static int signal_others(int *known, uint32_t *count)
         if (tid <= 0 || tid == own || i != *count || *count == THREADS_MAX)
             continue;
         known[(*count)++] = tid;
-        if (syscall(SYS_tgkill, getpid(), tid, EVERYWHERE) == 0)
+        if (syscall(SYS_tgkill, getpid(), tid, RUN_EVERYWHERE) == 0)
             found++;
     }
     (void)closedir(tasks);

@@ -73,6 +73,23 @@ def test_the_handler_of_the_program_gets_what_its_host_is_sent() -> None:
         assert process.wait(60) == 5
 
 
+@pytest.mark.parametrize(
+    "number", [signal.SIGUSR1, signal.SIGABRT, signal.SIGIO, signal.SIGRTMIN + 1, signal.SIGRTMAX]
+)
+def test_a_signal_to_the_host_is_one_to_the_program(number: int) -> None:
+    script = f"""
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [{int(number)}])
+print("ready", flush=True)
+print(int(signal.sigwait([{int(number)}])), flush=True)
+"""
+    with sleeping(["/usr/bin/python3", "-ISc", script]) as process:
+        process.send_signal(number)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"%d\n" % number
+        assert process.wait(60) == 0
+
+
 def test_killing_the_host_ends_the_program() -> None:
     with sleeping(SLEEPER) as process:
         program = child_of(process.pid)
