@@ -28,6 +28,13 @@ static void attempt(const char *what, const char *path, long result)
         printf("%s %s: reached\n", what, path);
 }
 
+/* What it has already, or what most have: of a host that is wrong this may be the machine's own root. */
+static mode_t same_mode(const char *path)
+{
+    struct stat found;
+    return stat(path, &found) == 0 ? found.st_mode & 07777 : 0755;
+}
+
 /* /proc itself, which anybody may open by its name. */
 static int is_proc(const char *path)
 {
@@ -46,8 +53,8 @@ static void each_call(const char *path)
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
         attempt("open", path, open(path, modes[i]));
     attempt("truncate", path, truncate(path, 0));
-    attempt("chmod", path, chmod(path, 0777));
-    attempt("chown", path, chown(path, 1, 1));
+    attempt("chmod", path, chmod(path, same_mode(path)));
+    attempt("chown", path, chown(path, (uid_t)-1, (gid_t)-1));
     attempt("utimes", path, utimensat(AT_FDCWD, path, NULL, 0));
     attempt("setxattr", path, setxattr(path, "user.mark", "x", 1, 0));
     attempt("removexattr", path, removexattr(path, "user.mark"));
@@ -86,7 +93,7 @@ static void names(void)
         int proc = open("/proc", O_PATH | O_DIRECTORY);
         snprintf(path, sizeof path, "self/fd/%d", fd);
         attempt("open from /proc", path, openat(proc, path, O_WRONLY | O_TRUNC));
-        attempt("chmod from /proc", path, fchmodat(proc, path, 0777, 0));
+        attempt("chmod from /proc", path, fchmodat(proc, path, 0755, 0));
         close(proc);
     }
     printf("names tried: %ld\n", g_attempts);
