@@ -122,6 +122,8 @@ long run_path_socket(uint32_t row, const char *path, bool binding, char *way, si
 void run_path_socket_made(int handle);
 /* The real name of what is open as `fd`. */
 bool run_path_name(int fd, char name[PATH_MAX]);
+/* The same in the root that the program started in, which is what rules are about. */
+bool run_path_rule_name(int fd, char name[PATH_MAX]);
 /* Is this call judged by a name that it gives, under rules of paths? */
 bool run_path_judges(const struct run_call *call);
 /* Where a link in our own directory in /proc leads. */

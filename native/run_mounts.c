@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -42,6 +43,25 @@ static bool is_by_name(const char *name, uint64_t number)
         return false;
     bool same = mount_of((int)fd, &found) && found == number;
     (void)close((int)fd);
+    return same;
+}
+
+bool run_mounts_lead(const char *name, int fd)
+{
+    struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+                           .resolve = RESOLVE_NO_SYMLINKS};
+    struct stat is, found;
+    uint64_t of_is, of_found;
+    char way[PATH_MAX + 2];
+    /* Our /proc lies in that root, wherever ours is by now: one step up, as no root is in between. */
+    (void)snprintf(way, sizeof way, "..%s", name);
+    long at = syscall(SYS_openat2, g_run_proc, way, &how, sizeof how);
+    if (at < 0)
+        return false;
+    bool same = fstat(fd, &is) == 0 && fstat((int)at, &found) == 0 && is.st_dev == found.st_dev &&
+                is.st_ino == found.st_ino && mount_of(fd, &of_is) && mount_of((int)at, &of_found) &&
+                of_is == of_found;
+    (void)close((int)at);
     return same;
 }
 
@@ -75,8 +95,7 @@ static bool is_listed(uint64_t number)
     return found;
 }
 
-/* Memory with a name that is none, of a mount that nobody sees (memfd_create). */
-static bool is_memory(int fd, const char *name)
+bool run_mounts_are_memory(int fd, const char *name)
 {
     struct stat status;
     struct statfs system;
@@ -88,7 +107,7 @@ bool run_mounts_have(int fd, const char *name)
 {
     uint64_t number;
     /* A pipe, a socket and the like: no place anywhere. */
-    if (name[0] != '/' || is_memory(fd, name))
+    if (name[0] != '/' || run_mounts_are_memory(fd, name))
         return true;
     return mount_of(fd, &number) && (is_by_name(name, number) || is_listed(number));
 }

@@ -284,7 +284,7 @@ static long through(const struct run_call *call, const struct target *targets,
         made.a[target->path] = (uint64_t)(uintptr_t)way;
     }
     if (call->id == ROW_chroot)
-        return run_path_change_root(ways[0]);
+        return run_path_change_root(places[0].handle, ways[0]);
     /* The way to a handle is a link, of which the handle holds what is meant. */
     if (call->id == ROW_inotify_add_watch)
         made.a[2] &= ~(uint64_t)IN_DONT_FOLLOW;

@@ -241,15 +241,56 @@ long run_path_parent(int dirfd, const char *path, const char **last)
     return run_fd_open_own(dirfd, parent, O_PATH | O_DIRECTORY);
 }
 
+/*
+ * In a root of its own the program makes /proc, and what we would be led to there: links to what
+ * nobody has judged. And the kernel names what lies in it from there, the rest as before.
+ */
+static pthread_rwlock_t g_root_lock = PTHREAD_RWLOCK_INITIALIZER;
+static bool g_root_changed;
+static char g_root_name[PATH_MAX]; /* in the first one; "" for itself */
+
+/*
+ * What the kernel has named since the root changed, by its name in the first root. Either may be
+ * meant, and only the one by which it is found is. False: neither, as for what has been removed.
+ */
+static bool name_in_first_root(int fd, char name[PATH_MAX])
+{
+    char whole[PATH_MAX];
+    if (name[0] != '/' || g_root_name[0] == '\0' || run_mounts_are_memory(fd, name))
+        return true;
+    int size = snprintf(whole, sizeof whole, "%s%s", g_root_name, name[1] != '\0' ? name : "");
+    if (size < (int)sizeof whole && run_mounts_lead(whole, fd)) {
+        memcpy(name, whole, (size_t)size + 1u);
+        return true;
+    }
+    return run_mounts_lead(name, fd);
+}
+
+bool run_path_rule_name(int fd, char name[PATH_MAX])
+{
+    /* The name and the root that it is from belong together. */
+    if (pthread_rwlock_rdlock(&g_root_lock) != 0)
+        return false;
+    bool named = run_path_name(fd, name) && (!g_root_changed || name_in_first_root(fd, name));
+    (void)pthread_rwlock_unlock(&g_root_lock);
+    return named;
+}
+
 /* Asks the policy about what is open as `fd`, or about `last` in it. */
 int run_path_ask(uint32_t row, enum run_path_use use, int fd, const char *last)
 {
     char name[2u * PATH_MAX];
-    if (!run_path_name(fd, name))
-        return EACCES;
-    int refused = run_policy_judges_names() && !run_mounts_have(fd, name)
+    int refused = EACCES;
+    if (pthread_rwlock_rdlock(&g_root_lock) != 0)
+        return refused;
+    if (run_path_name(fd, name)) {
+        refused = run_policy_judges_names() && !run_mounts_have(fd, name)
                       ? run_policy_path_elsewhere(row, name)
                       : 0;
+        if (refused == 0 && g_root_changed && !name_in_first_root(fd, name))
+            refused = EACCES;
+    }
+    (void)pthread_rwlock_unlock(&g_root_lock);
     if (refused != 0)
         return refused;
     if (last != NULL) {
@@ -259,13 +300,6 @@ int run_path_ask(uint32_t row, enum run_path_use use, int fd, const char *last)
     }
     return run_policy_path(row, use, name);
 }
-
-/*
- * In a root of its own the program makes /proc, and what we would be led to there: links to what
- * nobody has judged.
- */
-static pthread_rwlock_t g_root_lock = PTHREAD_RWLOCK_INITIALIZER;
-static bool g_root_changed;
 
 /* A connect that waits holds the root as long. */
 #define ROOT_WAIT_S 1
@@ -285,14 +319,19 @@ void run_path_let_go_root(void)
     (void)pthread_rwlock_unlock(&g_root_lock);
 }
 
-long run_path_change_root(const char *way)
+long run_path_change_root(int handle, const char *way)
 {
     struct timespec until;
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += ROOT_WAIT_S;
     if (pthread_rwlock_timedwrlock(&g_root_lock, &until) != 0)
         return -EBUSY;
-    long result = g_root_changed ? -ENOENT : run_plain(SYS_chroot, (const long[6]){(long)way});
+    long result = g_root_changed ? -ENOENT
+                  : !run_path_name(handle, g_root_name)
+                      ? -EACCES
+                      : run_plain(SYS_chroot, (const long[6]){(long)way});
+    if (!g_root_changed && strcmp(g_root_name, "/") == 0)
+        g_root_name[0] = '\0';
     g_root_changed = g_root_changed || result == 0;
     (void)pthread_rwlock_unlock(&g_root_lock);
     return result;

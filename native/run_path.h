@@ -40,8 +40,8 @@ const char *run_path_followed(const char *path);
  */
 bool run_path_hold_root(void);
 void run_path_let_go_root(void);
-/* chroot(2) to the name `way`, when nobody holds the root. */
-long run_path_change_root(const char *way);
+/* chroot(2) to what is open as `handle`, by the name `way`, when nobody holds the root. */
+long run_path_change_root(int handle, const char *way);
 /* run_names.c: 0 or -errno. */
 long run_path_cut(int handle, int64_t length);
 /* run_open.c: openat. */
@@ -50,5 +50,9 @@ const char *run_path_program(void);
 
 /* run_mounts.c: is what is open as `fd`, which the kernel calls `name`, in our own namespace? */
 bool run_mounts_have(int fd, const char *name);
+/* Does `name` in the root that we started in lead to what is open as `fd`, by no links? */
+bool run_mounts_lead(const char *name, int fd);
+/* Memory with a name that is none, of a mount that nobody sees (memfd_create). */
+bool run_mounts_are_memory(int fd, const char *name);
 
 #endif /* HOTCALLS_RUN_PATH_H */

@@ -263,17 +263,17 @@ static uint32_t of_file(int fd, const struct stat *status)
 {
     char name[PATH_MAX];
     uint32_t bits = 0;
-    bool named = run_path_name(fd, name);
+    bool named = run_path_rule_name(fd, name);
     size_t size = named ? strlen(name) : 0;
     static const char gone[] = " (deleted)";
-    /* What was removed stays under the total that it was under. */
+    /* What was removed stays under the total that it was under; what has no name is under each. */
     if (status->st_nlink == 0 && size >= sizeof gone &&
         strcmp(name + size - (sizeof gone - 1u), gone) == 0)
         name[size - (sizeof gone - 1u)] = '\0';
     for (uint32_t i = 0; i < g_count; i++) {
         const struct total *total = &g_totals[i];
         if (!is_network(total->kind) &&
-            (total->prefix == NULL || (named && run_policy_covers(total->prefix, name))))
+            (total->prefix == NULL || !named || run_policy_covers(total->prefix, name)))
             bits |= UINT32_C(1) << i;
     }
     return bits;

@@ -121,6 +121,80 @@ print(sorted(os.listdir("/")))
     assert (told["cutting"], (tmp_path / "other").read_text()) == ("was done", "te")
 
 
+ROOTED = """
+import os, sys
+root, outside = sys.argv[1:]
+first = os.open("/", os.O_RDONLY)
+def attempt(what, call, *arguments, **more):
+    try:
+        print(what, call(*arguments, **more))
+    except OSError as error:
+        print(what, error.strerror)
+def read(name, **more):
+    with open(name, opener=lambda path, flags: os.open(path, flags, **more)) as file:
+        return file.read()
+os.chroot(root)
+os.chdir("/")
+os.makedirs(outside[1:])
+attempt("reading", read, "/no/file")
+attempt("reading on", read, "../no/./file", dir_fd=os.open("/ok", os.O_RDONLY))
+attempt("reading by the first root", read, f"{root[1:]}/no/file", dir_fd=first)
+attempt("reading outside", read, f"{outside[1:]}/file", dir_fd=first)
+attempt("looking", os.stat, "/no/file")
+attempt("making", os.mkdir, "/no/made")
+attempt("writing", os.open, "/kept/file", os.O_WRONLY | os.O_TRUNC)
+attempt("moving", os.rename, "/kept/file", "/ok/moved")
+attempt("reading what may be", read, "/ok/file")
+attempt("reading what may not be written", read, "/kept/file")
+os.makedirs("/ok/deep")
+attempt("what was made", os.listdir, "/ok/deep")
+total = os.open("/counted", os.O_WRONLY | os.O_CREAT)
+attempt("counted", os.write, total, b"123456789")
+attempt("counted on", os.write, total, b"1")
+"""
+
+
+@pytest.mark.claim("D-POLICY")
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot is root's")
+@pytest.mark.parametrize("mode", enclosed.MODES)
+def test_rules_of_paths_hold_in_a_root_of_the_program(
+    mode: str, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    """From there on the kernel names what lies in that root by another name."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (outside, root / "no", root / "kept", root / "ok"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text(folder.name)
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        f'InaccessiblePaths = ["{root}/no", "{outside}"]\nReadOnlyPaths = "{root}/kept"\n'
+        f'IOWriteBytesMax = "{root}/counted 8"\n'
+    )
+    line = enclosed.inside(mode, sys.executable, "-c", ROOTED, str(root), str(outside))
+    at = line.index("--")
+    done = enclosed.run([*line[:at], "--policy", str(policy), *line[at:]])
+    assert done.returncode == 0, done.stderr
+    refused = "Permission denied"
+    lines = done.stdout.splitlines()
+    assert lines == [
+        f"reading {refused}",
+        f"reading on {refused}",
+        f"reading by the first root {refused}",
+        f"reading outside {refused}",
+        f"looking {refused}",
+        f"making {refused}",
+        f"writing {refused}",
+        f"moving {refused}",
+        "reading what may be ok",
+        "reading what may not be written kept",
+        "what was made []",
+        "counted 8",
+        "counted on Disk quota exceeded",
+    ], done.stderr
+    record_property("count:rules asked after chroot", len(lines))
+    assert (root / "kept" / "file").read_text() == "kept"
+
+
 @pytest.mark.claim("D-DEPUTY", "D-POLICY")
 @pytest.mark.parametrize("mode", enclosed.MODES)
 def test_a_link_that_changes_meanwhile_leads_nowhere_that_is_refused(
