@@ -317,24 +317,37 @@ static long judged(const struct run_call *call, const struct target *targets, ui
     return result;
 }
 
-/* The name of one of the program's descriptors (run_path_rewrite), itself and not what it leads to. */
-static bool is_descriptor(const char *path)
+/*
+ * The number in the name of a descriptor of the program's (run_path_rewrite), itself and not what it
+ * leads to; -1: it is none.
+ */
+static int64_t number_of(const char *path)
 {
     static const char head[] = "/proc/self/fd/";
     if (strncmp(path, head, sizeof head - 1u) != 0 || strchr(path + sizeof head - 1u, '/') != NULL)
-        return false;
-    return run_fd_owned(strtol(path + sizeof head - 1u, NULL, 10));
+        return -1;
+    int64_t fd = strtol(path + sizeof head - 1u, NULL, 10);
+    return run_fd_owned(fd) ? fd : -1;
 }
 
-/* Its own descriptors' names lie among ours, so what is asked about one is not judged by where it is. */
-static long of_descriptor(const struct run_call *call, const struct target *target,
+/*
+ * Its own descriptors' names lie among ours, so what is asked about one is not judged by where it is;
+ * but held, or it might be one of ours by then, and tell where that leads.
+ */
+static long of_descriptor(const struct run_call *call, const struct target *target, int64_t fd,
                           const char *path)
 {
     struct run_call made = *call;
     int refused = run_policy_has_paths() ? run_policy_path(call->id, target->use, path) : 0;
     made.a[target->dirfd] = (uint64_t)g_run_proc;
     made.a[target->path] = (uint64_t)(uintptr_t)(path + sizeof "/proc");
-    return refused != 0 ? -refused : run_raw(&made);
+    if (refused != 0)
+        return -refused;
+    if (!run_fd_hold(fd))
+        return -ENOENT;
+    long result = run_raw(&made);
+    run_fd_let_go(fd);
+    return result;
 }
 
 bool run_path_judges(const struct run_call *call)
@@ -380,9 +393,10 @@ long run_path(struct run_call *call)
             return answer_link(call, run_path_program());
         if (call->id == ROW_readlinkat && run_proc_link(path, link))
             return answer_link(call, link);
+        int64_t fd = -1;
         if (path != NULL && targets[i].last && targets[i].dirfd >= 0 &&
-            targets[i].use == RUN_PATH_READ && is_descriptor(path))
-            return of_descriptor(call, &targets[i], path);
+            targets[i].use == RUN_PATH_READ && (fd = number_of(path)) >= 0)
+            return of_descriptor(call, &targets[i], fd, path);
     }
     if (always_judged(call->id) || run_policy_has_paths())
         return judged(call, targets, count);
