@@ -254,15 +254,19 @@ static long copy_to_free(const struct run_call *call)
 /* Held by whoever replaces what a number in use names, and by whoever looks at it and then uses it. */
 static pthread_mutex_t g_replace_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* What is replaced is closed, and the close of a socket may linger: not for the leader to await. */
+static bool lock_replace(const struct run_call *call)
+{
+    return (call->trying ? pthread_mutex_trylock(&g_replace_lock)
+                         : pthread_mutex_lock(&g_replace_lock)) == 0;
+}
+
 /* The number is never free in between, for nobody: who writes there writes to the one or the other. */
 static long copy_to_held(const struct run_call *call)
 {
     int64_t target = (int64_t)call->a[1];
     long result = RUN_MUST_BLOCK;
-    /* What is replaced is closed, and the close of a socket may linger: not for the leader to await. */
-    if (!call->trying)
-        (void)pthread_mutex_lock(&g_replace_lock);
-    else if (pthread_mutex_trylock(&g_replace_lock) != 0)
+    if (!lock_replace(call))
         goto out;
     run_total_change_begin(target);
     result = run_raw(call);
@@ -373,13 +377,16 @@ static bool owner_is_fine(int64_t pid)
  * not free, and nothing replaces it meanwhile. A copy would not do, as the number by which the kernel is
  * asked is the one that the signal tells (si_fd).
  */
-static long asynchronous(int64_t fd, long number, long arguments[6])
+static long asynchronous(const struct run_call *call, const long arguments[6])
 {
+    int64_t fd = (int64_t)arguments[0];
+    long result = RUN_MUST_BLOCK;
     if (!run_fd_hold(fd))
         return -EBADF;
-    (void)pthread_mutex_lock(&g_replace_lock);
-    long result = isatty((int)fd) ? -EPERM : run_plain(number, arguments);
-    (void)pthread_mutex_unlock(&g_replace_lock);
+    if (lock_replace(call)) {
+        result = isatty((int)fd) ? -EPERM : run_plain(call->row->number, arguments);
+        (void)pthread_mutex_unlock(&g_replace_lock);
+    }
     run_fd_let_go(fd);
     return result;
 }
@@ -397,7 +404,7 @@ long run_fcntl(struct run_call *call)
         return argument < g_run_limit[0] ? copy(fd, command, argument) : -EINVAL;
     case F_SETFL:
         if ((argument & O_ASYNC) != 0)
-            return asynchronous(fd, SYS_fcntl, arguments);
+            return asynchronous(call, arguments);
         return run_plain(SYS_fcntl, arguments);
     case F_GETFD:
     case F_SETFD:
@@ -466,6 +473,6 @@ long run_ioctl(struct run_call *call)
     if (size != 0)
         arguments[2] = (long)call->a[3];
     if (request == FIOASYNC)
-        return asynchronous((int64_t)call->a[0], SYS_ioctl, arguments);
+        return asynchronous(call, arguments);
     return run_interruptible(SYS_ioctl, arguments);
 }
