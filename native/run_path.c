@@ -394,6 +394,9 @@ const char *run_path_followed(const char *path)
 {
     static const char *const ours[] = {"/proc/self/cwd", "/proc/self/root"};
     char own[64];
+    /* Most names are none of these, and need no other to be made to be compared with. */
+    if (strncmp(path, "/proc/", 6) != 0)
+        return path;
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
         (void)snprintf(own, sizeof own, "/proc/%d%s", g_run_program,
                        ours[i] + sizeof "/proc/self" - 1u);
