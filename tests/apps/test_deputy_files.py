@@ -195,6 +195,36 @@ def test_rules_of_paths_hold_in_a_root_of_the_program(
     assert (root / "kept" / "file").read_text() == "kept"
 
 
+HANDLES = """
+import os
+for flags in (0, os.O_CREAT, os.O_CREAT | os.O_EXCL, os.O_WRONLY | os.O_TRUNC):
+    for name in ("ok/link", "ok/missing", "kept/file"):
+        try:
+            print(name, os.fstat(os.open(name, os.O_PATH | flags)).st_size)
+        except OSError as error:
+            print(name, error.strerror)
+"""
+
+
+@pytest.mark.claim("D-POLICY")
+def test_a_bare_handle_is_of_what_was_judged_whatever_else_is_asked_of_it(tmp_path: Path) -> None:
+    """The kernel takes no notice of most flags beside O_PATH: of O_EXCL, say."""
+    for name in ("ok", "kept", "no"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    (tmp_path / "ok" / "link").symlink_to("../no/file")
+    policy = tmp_path / "policy.toml"
+    policy.write_text(f'InaccessiblePaths = "{tmp_path}/no"\nReadOnlyPaths = "{tmp_path}/kept"\n')
+    line = enclosed.inside("hot", sys.executable, "-c", HANDLES)
+    at = line.index("--")
+    done = enclosed.run([*line[:at], "--policy", str(policy), *line[at:]], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    each = ["ok/link Permission denied", "ok/missing No such file or directory", "kept/file 4"]
+    assert done.stdout.splitlines() == each * 4
+    assert not (tmp_path / "ok" / "missing").exists()
+    assert (tmp_path / "kept" / "file").read_text() == "kept"
+
+
 @pytest.mark.claim("D-DEPUTY", "D-POLICY")
 @pytest.mark.parametrize("mode", enclosed.MODES)
 def test_a_link_that_changes_meanwhile_leads_nowhere_that_is_refused(
