@@ -112,3 +112,47 @@ def test_the_group_in_front_of_a_terminal_is_not_signalled_for_the_program() -> 
         terminal.process.kill()
         terminal.process.wait()
         os.close(terminal.here)
+
+
+REPLACED = """
+import fcntl, os, sys, threading
+_, terminal = os.openpty()
+pipe, _ = os.pipe()
+number = os.dup(pipe)
+done = threading.Event()
+def replace():
+    while not done.is_set():
+        os.dup2(terminal, number)
+        os.dup2(pipe, number)
+thread = threading.Thread(target=replace)
+thread.start()
+allowed = refused = reached = 0
+rounds = int(sys.argv[1])
+for tried in range(100 * rounds):
+    if tried >= rounds and allowed and refused:
+        break
+    try:
+        fcntl.fcntl(number, fcntl.F_SETFL, os.O_ASYNC)
+        allowed += 1
+    except PermissionError:
+        refused += 1
+    reached += bool(fcntl.fcntl(terminal, fcntl.F_GETFL) & os.O_ASYNC)
+done.set()
+thread.join()
+print(allowed, refused, reached)
+"""
+
+
+@pytest.mark.claim("D-DEPUTY")
+@pytest.mark.parametrize("mode", enclosed.MODES)
+def test_a_terminal_that_takes_a_number_meanwhile_does_not_tell_its_group(
+    mode: str, record_property: pytest.RecordProperty
+) -> None:
+    rounds = 40_000 if os.environ.get("HOTCALLS_TRUST") else 4_000
+    done = enclosed.run(enclosed.inside(mode, sys.executable, "-c", REPLACED, str(rounds)))
+    assert done.returncode == 0, done.stderr
+    allowed, refused, reached = map(int, done.stdout.split())
+    assert allowed > 0  # it was the one…
+    assert refused > 0  # …and the other
+    assert reached == 0
+    record_property("count:races with a number", rounds)
