@@ -144,7 +144,7 @@ static int object_peer(int fd, struct sockaddr *peer, socklen_t *size)
     return 0;
 }
 
-bool run_path_name(int fd, char name[PATH_MAX])
+bool run_path_rule_name(int fd, char name[PATH_MAX])
 {
     const char *text = g_objects[fd - FIRST_OBJECT].name;
     (void)snprintf(name, PATH_MAX, "%s", text != NULL ? text : "");
