@@ -23,7 +23,7 @@ IN_PYTHON = [target for target in TARGETS if target.language == "python"]
 #: New inputs of each target, from one seed: seconds differ from machine to machine, these do not.
 RUNS = {"c": 4_000, "python": 200}
 #: A bug has to be found within so many, and in the corpus there is none that finds it.
-SEEDED_RUNS = 2_000_000
+SEEDED_RUNS = 10_000_000 if TRUST else 2_000_000
 SEEDED = [target for target in IN_C if TRUST or target.name == "policy"]
 
 
